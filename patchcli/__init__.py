@@ -1,0 +1,38 @@
+"""patchcli: folders of class-labelled images to training patches.
+
+    import patchcli
+
+    patchcli.extract("data/", "out.h5", patch=64, overlap=0.5)
+    ps = patchcli.open("out.h5")
+    ps[0], ps.labels[0], ps.classes
+
+Everything is imported when it is first used: `import patchcli` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["PatchSet", "__version__", "extract", "open"]
+
+if TYPE_CHECKING:
+    from patchcli.readers.arrays import PatchSet, open
+    from patchcli.run.extract import extract
+
+_PLACES = {
+    "PatchSet": "patchcli.readers.arrays",
+    "open": "patchcli.readers.arrays",
+    "extract": "patchcli.run.extract",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'patchcli' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

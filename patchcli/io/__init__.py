@@ -1,0 +1,1 @@
+"""What touches the disk; the only place that knows h5py and Pillow."""

@@ -1,0 +1,432 @@
+"""Image files: what their header says, and their pixels as Pillow gives them.
+
+JPEG goes through simplejpeg, which is about three times as fast and was found to give the same bytes; whatever it
+refuses is Pillow's to decide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import io
+import logging
+import os
+import struct
+import warnings
+from collections.abc import Iterator
+from typing import BinaryIO, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+from PIL import ImageColor
+
+from patchcli.errors import UsageError
+from patchcli.records import Image
+from patchcli.specs import Size
+
+Pixels = npt.NDArray[np.uint8]
+
+# Formats by content. Nothing that runs an interpreter (EPS, PDF) can ever be opened, whatever the file is called.
+_MAGIC: Final = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
+    *((b"P%d%c" % (kind, blank), "PPM") for kind in range(1, 7) for blank in b" \n\r\t"),
+)
+_PLUGINS: Final = {
+    "JPEG": "JpegImagePlugin",
+    "PNG": "PngImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "GIF": "GifImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "PPM": "PpmImagePlugin",
+    "JPEG2000": "Jpeg2KImagePlugin",
+}
+_IMAGE_SUFFIXES: Final = frozenset(
+    (
+        b".jpg .jpeg .jpe .jfif .mpo .png .apng .tif .tiff .svs .bmp .dib .webp .gif .ppm .pgm .pbm .pnm .jp2 .j2k .jpx "
+        b".avif .heic .heif .jxl .psd .tga .ico .exr .hdr .dng .cr2 .nef .arw .dcm .ndpi .scn .mrxs"
+    ).split()
+)
+_MODELS: Final = frozenset(["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB"])
+_IN_MEMORY_BYTES: Final = 64 << 20  # a larger file is decoded from disk, not from a copy of its bytes
+_STRIP_PX: Final = 1 << 20
+
+
+class Header(NamedTuple):
+    """What the first bytes of an image say; sizes are upright."""
+
+    width: int
+    height: int
+    model: str
+    alpha: bool
+    orientation: int
+
+
+class NotAnImage(Exception):
+    """The file does not even claim to be an image; the text says what it is."""
+
+
+class Unreadable(Exception):
+    """The file is an image by name or content, and cannot be used; the text says why."""
+
+
+@contextlib.contextmanager
+def quiet_pillow(max_pixels: int) -> Iterator[None]:
+    """Let Pillow open images of up to `max_pixels`, and keep its warnings and log lines off the terminal.
+
+    Oddities in a file become its skip reason or do not matter. Not for several threads at once.
+    """
+    limit, level = Pillow.MAX_IMAGE_PIXELS, logging.getLogger("PIL").level
+    Pillow.MAX_IMAGE_PIXELS = max_pixels
+    logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Pillow.MAX_IMAGE_PIXELS = limit
+        logging.getLogger("PIL").setLevel(level)
+
+
+def parse_color(text: str) -> tuple[int, int, int]:
+    """A CSS colour name, `#rrggbb` or `rgb(r, g, b)` as three bytes."""
+    try:
+        return ImageColor.getrgb(text)[:3]
+    except ValueError:
+        raise UsageError(f"background is {text!r}: expected a colour name such as white, or #rrggbb") from None
+
+
+def read_header(path: bytes, max_pixels: int) -> Header:
+    """Size, colour model and orientation of an image, from its first bytes.
+
+    Raises
+    ------
+    NotAnImage, Unreadable
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(32)
+            file.seek(0)
+            return _read_header(file, path, head, max_pixels)
+    except (NotAnImage, Unreadable):
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise Unreadable(_said(error)) from None
+        raise Unreadable(f"cannot be read: {os.strerror(error.errno)}") from None
+    except Exception as error:  # a broken header raises nearly anything (DATA: SyntaxError, OverflowError, MemoryError)
+        raise Unreadable(_said(error)) from None
+
+
+def _read_header(file: BinaryIO, path: bytes, head: bytes, max_pixels: int) -> Header:
+    kind = _sniff(head)
+    claims = os.path.splitext(path)[1].lower() in _IMAGE_SUFFIXES
+    if kind is None:
+        if claims:
+            raise Unreadable(_disguise(head))
+        raise NotAnImage("not an image")
+    try:
+        image = _open(file, kind)
+    except Pillow.DecompressionBombError:
+        raise Unreadable(f"more than {max_pixels:,} px, see --max-pixels") from None
+    except Exception as error:
+        if not claims and kind in ("BMP", "PPM"):  # two letters are a weak claim
+            raise NotAnImage("not an image") from None
+        raise Unreadable(_said(error, kind)) from None
+    with image:
+        _check(image, kind, file, max_pixels)
+        orientation = _orientation(image, kind, file)
+        width, height = image.size if orientation < 5 else image.size[::-1]
+        alpha = image.has_transparency_data or image.mode in ("PA", "La", "RGBa")
+        return Header(width, height, image.mode, alpha, orientation)
+
+
+def _sniff(head: bytes) -> str | None:
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    return next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
+
+
+def _disguise(head: bytes) -> str:
+    """What a file is that has an image's name and not its content."""
+    text = head.lstrip().lower()
+    if not head:
+        return "empty file"
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page, not an image: a failed download?"
+    if text.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the image: run `git lfs pull`"
+    if head[4:8] == b"ftyp":
+        return "AVIF or HEIF is not read: convert it to PNG or JPEG"
+    return "no image format that is read (JPEG, PNG, TIFF, BMP, WEBP, GIF, PPM, JPEG 2000)"
+
+
+def _open(file: BinaryIO, kind: str) -> Pillow.Image:
+    importlib.import_module(f"PIL.{_PLUGINS[kind]}")
+    return Pillow.open(file, formats=(kind,))
+
+
+def _said(error: Exception, kind: str | None = None) -> str:
+    """An exception in one short line, without paths."""
+    if isinstance(error, Pillow.UnidentifiedImageError):
+        return f"broken {kind or 'image'} header"
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    text = " ".join(str(error).split())[:160]
+    return f"cannot be decoded: {text or type(error).__name__}"
+
+
+def _check(image: Pillow.Image, kind: str, file: BinaryIO, max_pixels: int) -> None:
+    """Refuse what would lose something: more px than allowed, more than 8 bits, more bands than Pillow hands out."""
+    n_pixels = image.width * image.height
+    if n_pixels > max_pixels:
+        raise Unreadable(f"{image.width}x{image.height} is more than {max_pixels:,} px, see --max-pixels")
+    bits = _bits(image, kind, file)
+    if bits > 8 or image.mode not in _MODELS:
+        what = {"F": "float samples", "I": "integer samples of 16 or 32 bits"}.get(
+            image.mode, f"{max(bits, 16)}-bit samples"
+        )
+        raise Unreadable(f"{what}: only 8-bit images can be read")
+    if kind == "TIFF":
+        n_samples = int(image.tag_v2.get(277) or 1)  # type: ignore[attr-defined]
+        if n_samples > len(image.getbands()):
+            raise Unreadable(f"{n_samples} bands: only images of 1, 3 or 4 can be read")
+
+
+def _bits(image: Pillow.Image, kind: str, file: BinaryIO) -> int:
+    """Bits of a sample in the file; Pillow hands out 8 of 16-bit colour without a word."""
+    if kind == "TIFF":
+        bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
+        return max(bits) if isinstance(bits, tuple) else int(bits)
+    arguments = image.tile[0][3] if image.tile else None
+    if kind == "PNG":
+        return 16 if isinstance(arguments, str) and arguments.endswith("16B") else 8
+    if kind == "PPM" and isinstance(arguments, tuple) and isinstance(arguments[-1], int):
+        return max(8, arguments[-1].bit_length()) if arguments[0] != "1" else 1
+    if kind == "JPEG2000":
+        position = file.tell()
+        file.seek(0)
+        head = file.read(1 << 16)
+        file.seek(position)
+        at = head.find(b"\xff\x4f\xff\x51")  # start of codestream, then the SIZ segment (ISO/IEC 15444-1, A.5.1)
+        n_components = struct.unpack_from(">H", head, at + 40)[0]
+        return max((depth & 0x7F) + 1 for depth in head[at + 42 : at + 42 + 3 * n_components : 3])
+    return 8
+
+
+def _orientation(image: Pillow.Image, kind: str, file: BinaryIO) -> int:
+    """EXIF orientation that is left to apply; Pillow applies a TIFF's by itself."""
+    if kind not in ("JPEG", "PNG", "WEBP"):
+        return 1
+    try:
+        if kind == "PNG" and "exif" not in image.info and _png_has_late_text(file):
+            image.load()  # tags after the pixels are only seen by reading past them
+        value = Pillow.Image.getexif(image).get(0x0112, 1)
+    except (Unreadable, MemoryError):
+        raise
+    except Exception:  # tags that cannot be parsed turn nothing
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _png_has_late_text(file: BinaryIO) -> bool:
+    position = file.tell()
+    try:
+        file.seek(8)
+        seen_pixels = False
+        while len(chunk := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", chunk)
+            if name == b"IDAT":
+                seen_pixels = True
+            elif seen_pixels and name in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+                return True
+            file.seek(length + 4, os.SEEK_CUR)
+        return False
+    finally:
+        file.seek(position)
+
+
+class Decoder:
+    """Decodes one image after another into the same memory.
+
+    Fresh buffers cost page faults, a third of the time of a fast decoder, so the array that `decode` returns is
+    overwritten by the next call.
+
+    Parameters
+    ----------
+    channels : {1, 3, 4}
+        Gray, RGB or RGBA.
+    background : (int, int, int)
+        RGB that transparency is composited on, unless it is kept (4 channels).
+    """
+
+    def __init__(self, channels: int, background: tuple[int, int, int]) -> None:
+        self.channels = channels
+        self.background = background
+        self._buffer = np.empty(0, np.uint8)
+
+    def decode(self, root: bytes, image: Image) -> tuple[Pixels, bytes]:
+        """Pixels of an image, upright, and the SHA-256 of its file.
+
+        Returns
+        -------
+        uint8 (height, width, channels), C-contiguous, and 64 hex digits
+
+        Raises
+        ------
+        Unreadable
+            Broken, or no longer the file that was planned.
+        """
+        path = os.path.join(root, image.path)
+        try:
+            with open(path, "rb") as file:
+                if os.fstat(file.fileno()).st_size != image.n_bytes:
+                    raise Unreadable("the file has changed since it was scanned")
+                source: BinaryIO = file
+                if image.n_bytes <= _IN_MEMORY_BYTES:
+                    encoded = file.read()
+                    digest = hashlib.sha256(encoded).hexdigest()
+                    pixels = self._fast(encoded, image)
+                    if pixels is not None:
+                        return self._upright(pixels, image), digest.encode()
+                    source = io.BytesIO(encoded)
+                else:
+                    digest = _sha256(file)
+                return self._upright(self._pillow(source, image), image), digest.encode()
+        except Unreadable:
+            raise
+        except OSError as error:
+            if error.errno is None:
+                raise Unreadable(_said(error)) from None
+            raise Unreadable(f"cannot be read: {os.strerror(error.errno)}") from None
+        except Exception as error:  # whatever a decoder raises, the file is the reason
+            raise Unreadable(_said(error)) from None
+
+    def _room(self, size: Size) -> Pixels:
+        """An array (height, width, channels) in the memory that every image uses."""
+        n = size.width * size.height * self.channels
+        if self._buffer.size < n:
+            self._buffer = np.empty(0, np.uint8)  # let the old one go first
+            self._buffer = np.empty(n, np.uint8)
+        return self._buffer[:n].reshape(size.height, size.width, self.channels)
+
+    def _fast(self, encoded: bytes, image: Image) -> Pixels | None:
+        """A gray or RGB JPEG, bit for bit as Pillow decodes it, or None when simplejpeg has the least doubt."""
+        model = {1: "L", 3: "RGB"}.get(self.channels)
+        if encoded[:3] != b"\xff\xd8\xff" or image.model != model:
+            return None
+        import simplejpeg
+
+        room = self._room(_stored(image))
+        try:
+            pixels: Pixels = simplejpeg.decode_jpeg(
+                encoded, "GRAY" if self.channels == 1 else "RGB", fastdct=False, fastupsample=False, buffer=room
+            )
+        except ValueError:
+            return None
+        return pixels if pixels.shape == room.shape else None
+
+    def _pillow(self, source: BinaryIO, image: Image) -> Pixels:
+        """Any image, strip by strip, so that no second copy of the whole is ever made."""
+        kind = _sniff(source.read(32))
+        if kind is None:
+            raise Unreadable("the file has changed since it was scanned")
+        source.seek(0)
+        with _open(source, kind) as opened:
+            if opened.width * opened.height != image.width * image.height:
+                raise Unreadable("the file has changed since it was scanned")
+            opened.load()
+            if opened.size != _stored(image):
+                raise Unreadable("the file has changed since it was scanned")
+            convert = _Converter(opened, image.alpha, self.channels, self.background)
+            room = self._room(Size(*opened.size))
+            step = max(1, _STRIP_PX // opened.width)
+            for top in range(0, opened.height, step):
+                bottom = min(opened.height, top + step)
+                strip = np.asarray(convert(opened.crop((0, top, opened.width, bottom))))
+                room[top:bottom] = strip.reshape(bottom - top, opened.width, self.channels)
+            return room
+
+    def _upright(self, pixels: Pixels, image: Image) -> Pixels:
+        turned = turn(pixels, image.orientation)
+        if turned is not pixels:
+            pixels = np.ascontiguousarray(turned)
+        if pixels.shape[:2] != (image.height, image.width):
+            raise Unreadable("the file has changed since it was scanned")
+        return pixels
+
+
+def _stored(image: Image) -> Size:
+    """Size of the pixels as the file holds them, before they are turned upright."""
+    return Size(image.height, image.width) if image.orientation >= 5 else image.size
+
+
+def turn(pixels: Pixels, orientation: int) -> Pixels:
+    """Apply an EXIF orientation (EXIF 2.32, tag 0x0112) to (height, width, C); a view, upright."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+class _Converter:
+    """From the colour model of a file to gray, RGB or RGBA, by Pillow's own conversions."""
+
+    def __init__(self, image: Pillow.Image, alpha: bool, channels: int, background: tuple[int, int, int]) -> None:
+        self.target = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+        self.background = background if alpha and channels != 4 else None
+        self.transform = None
+        if image.mode == "LAB":
+            from PIL import ImageCms
+
+            lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+            self.transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
+
+    def __call__(self, strip: Pillow.Image) -> Pillow.Image:
+        if self.transform is not None:
+            from PIL import ImageCms
+
+            converted = ImageCms.applyTransform(strip, self.transform)
+            assert converted is not None
+            strip = converted
+        elif strip.mode in ("CMYK", "YCbCr"):
+            strip = strip.convert("RGB")
+        if self.background is not None:
+            ground = Pillow.new("RGBA", strip.size, self.background)
+            ground.alpha_composite(strip.convert("RGBA"))
+            strip = ground
+        if strip.mode == "La":
+            strip = strip.convert("LA")
+        return strip if strip.mode == self.target else strip.convert(self.target)
+
+
+def file_sha256(path: bytes) -> bytes:
+    """SHA-256 of a file as 64 hex digits; empty when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return _sha256(file).encode()
+    except OSError:
+        return b""
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    file.seek(0)
+    return digest.hexdigest()

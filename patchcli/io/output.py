@@ -1,0 +1,175 @@
+"""What stands where the output should go: nothing, parts of this plan, or something else that must not be lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from patchcli.errors import DamagedFile, OutputConflict
+from patchcli.io.images import file_sha256
+from patchcli.io.index import shard_path, shards_folder
+from patchcli.io.patchfile import Facts, is_ours, names, opened, read_tables
+from patchcli.io.publish import sync_folder
+from patchcli.plan import Plan
+from patchcli.records import show
+
+_SHARD: Final = re.compile(rb"[0-9a-f]{8}-\d{5,}\.h5")
+_NAMED: Final = 3
+
+
+@dataclass(frozen=True)
+class ExistingOutput:
+    """What is there already.
+
+    Attributes
+    ----------
+    missing : tuple of int
+        Shards of this plan without a file; the others may still turn out to be damaged.
+    digests : dict
+        What the index says each shard's digest is.
+    conflict : str
+        Why writing here would replace something of other settings or inputs; empty when it would not.
+    foreign : bool
+        Whether that something is not patchcli's, and is never replaced.
+    old : tuple of bytes
+        Shards of other plans, to be removed when the new data set stands.
+    """
+
+    missing: tuple[int, ...]
+    digests: dict[int, str]
+    conflict: str
+    foreign: bool
+    old: tuple[bytes, ...]
+
+    @property
+    def n_kept(self) -> int:
+        """Shards of this plan that the index lists."""
+        return len(self.digests)
+
+    def refuse_unless(self, *, overwrite: bool) -> None:
+        """Raise `OutputConflict` when something would be replaced that the user did not give up."""
+        if self.foreign or (self.conflict and not overwrite):
+            raise OutputConflict(self.conflict)
+
+    def remove_old(self) -> None:
+        """Remove the shards of other plans: nothing refers to them any more."""
+        for path in self.old:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        if self.old:
+            folder = os.path.dirname(self.old[0])
+            with contextlib.suppress(OSError):
+                sync_folder(folder)
+                os.rmdir(folder)
+
+
+def look_at_output(out: bytes, plan: Plan) -> ExistingOutput:
+    """Compare what is there with a plan; nothing is changed."""
+    recipe = plan.recipe
+    paths = [shard_path(out, recipe.plan_id, k, recipe.n_shards) for k in range(recipe.n_shards)]
+    missing = tuple(k for k, path in enumerate(paths) if not os.path.isfile(path))
+    old = tuple(_old_shards(out, recipe.plan_id, recipe.n_shards))
+    conflict, foreign, digests = "", False, dict[int, str]()
+    if os.path.lexists(out):
+        conflict, foreign, digests = _look_at_file(out, plan)
+    elif old:
+        conflict = _conflict(out, old[0], plan, "unfinished shards")
+    return ExistingOutput(missing, digests, conflict, foreign, old)
+
+
+def _old_shards(out: bytes, plan_id: str, n_shards: int) -> Iterator[bytes]:
+    folder = shards_folder(out)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for name in sorted(os.listdir(folder)):
+            if _SHARD.fullmatch(name) and (n_shards == 1 or not name.startswith(plan_id[:8].encode())):
+                yield os.path.join(folder, name)
+
+
+def _look_at_file(out: bytes, plan: Plan) -> tuple[str, bool, dict[int, str]]:
+    shown = os.fsdecode(out)
+    try:
+        with opened(out) as (file, facts):
+            if facts.plan_id != plan.recipe.plan_id:
+                return _conflict(out, out, plan, "a data set"), False, {}
+            tables = read_tables(file)
+            if facts.role != "index":
+                return "", False, {}
+            return "", False, dict(enumerate(name.decode() for name in names(tables["shards/digest"])))
+    except DamagedFile as error:
+        if is_ours(out, plan.recipe.plan_id):
+            return "", False, {}  # ours, of this plan, damaged: it is made again
+        if is_ours(out):
+            return f"{error}\nReplace it with --overwrite.", False, {}
+        return f"{error}\nIt is not replaced, not even with --overwrite: choose another name or remove it.", True, {}
+    except OSError as error:
+        return f"{shown}: {error.strerror}", True, {}
+
+
+def _conflict(out: bytes, there: bytes, plan: Plan, what: str) -> str:
+    lines: list[str]
+    try:
+        with opened(there) as (file, facts):
+            lines = _different_settings(facts, plan) or _different_inputs(file, facts, plan)
+    except (DamagedFile, OSError) as error:
+        lines = [f"  ({error})"]
+    return (
+        f"{os.fsdecode(out)}: holds {what} made with other settings or inputs:\n"
+        + "\n".join(lines)
+        + "\nReplace it with --overwrite, or choose another output."
+    )
+
+
+def _different_settings(facts: Facts, plan: Plan) -> list[str]:
+    new = json.loads(plan.recipe.settings)
+    keys = sorted(new.keys() | facts.settings.keys())
+    return [
+        f"  {key}: {_value(facts.settings.get(key))} -> {_value(new.get(key))}"
+        for key in keys
+        if facts.settings.get(key) != new.get(key)
+    ]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(one, int) for one in value):
+        return str(value[0]) if value[0] == value[1] else f"{value[0]}x{value[1]}"
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "default" if value is None else str(value)
+
+
+def _different_inputs(file: Any, facts: Facts, plan: Plan) -> list[str]:
+    """Which images came, went or changed; the shards of an unfinished data set do not list them all."""
+    if facts.role == "shard":
+        return ["  the list of images changed (names, sizes in bytes or px)"]
+    tables = read_tables(file)
+    sha256 = dict(zip(names(tables["sources/path"]), names(tables["sources/sha256"]), strict=True))
+    sizes = dict(
+        zip(sha256, zip(tables["sources/width"].tolist(), tables["sources/height"].tolist(), strict=True), strict=True)
+    )
+    left_out = set(names(tables["skipped/path"])) | {one.path for one in plan.skipped}
+    now = {image.path: image for image in plan.images}
+    changed = [path for path in now if path in sizes and sizes[path] != (now[path].width, now[path].height)]
+    for path in now:
+        if len(changed) >= _NAMED:
+            break
+        if path in sha256 and path not in changed and file_sha256(os.path.join(plan.root, path)) != sha256[path]:
+            changed.append(path)
+    lines = [
+        _named("added", [path for path in now if path not in sha256 and path not in left_out]),
+        _named("gone", [path for path in sha256 if path not in now and path not in left_out]),
+        _named("changed", changed),
+        _named("readable or large enough now, or no longer", [p for p in left_out if (p in now) != (p in sha256)]),
+    ]
+    return [line for line in lines if line] or ["  the list of images or classes changed"]
+
+
+def _named(what: str, paths: list[bytes]) -> str:
+    if not paths:
+        return ""
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return f"  images {what}: {', '.join(map(show, sorted(paths)[:_NAMED]))}{more}"

@@ -1,0 +1,249 @@
+"""Reading patchcli files: what a file says about itself, and whether every byte of it is as it was written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from patchcli.errors import DamagedFile
+from patchcli.io import h5
+from patchcli.io.shard import file_digest
+from patchcli.records import SkipKind, Skipped
+
+_HEAD_BYTES = 1 << 16
+_ROWS_BYTES = 1 << 20
+_MOST_CHUNK_BYTES = 1 << 26
+
+Role = Literal["single", "index", "shard"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a file says about itself.
+
+    Attributes
+    ----------
+    role : {"single", "index", "shard"}
+    plan_id : str
+    shard, n_shards : int
+    settings : dict
+        As `ExtractSpec.settings` gave them.
+    n_rows : int
+    patch_shape : (int, int, int)
+        Height, width, channels.
+    dtype : numpy.dtype
+        Of the pixels.
+    offset : int or None
+        Where contiguous pixels begin in the file, None for chunks and in an index.
+    compression : str
+    """
+
+    path: bytes
+    role: Role
+    plan_id: str
+    shard: int
+    n_shards: int
+    settings: dict[str, Any]
+    n_rows: int
+    patch_shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    offset: int | None
+    compression: str
+
+    @property
+    def patch_bytes(self) -> int:
+        """Bytes of the pixels of a patch."""
+        return int(np.prod(self.patch_shape)) * self.dtype.itemsize
+
+
+@contextlib.contextmanager
+def opened(path: bytes) -> Iterator[tuple[h5py.File, Facts]]:
+    """Open a patchcli file for reading.
+
+    Raises
+    ------
+    FileNotFoundError
+    DamagedFile
+        Not HDF5, not a patchcli file, of a later version, or inconsistent.
+    """
+    with h5.open_file(path) as file:
+        yield file, _facts(file, path)
+
+
+def _facts(file: h5py.File, path: bytes) -> Facts:
+    shown = os.fsdecode(path)
+    said = h5.read_attributes(file, shown)
+    if said.get("encoding-type") != "patchset":
+        raise DamagedFile(f"{shown}: an HDF5 file, but not made by patchcli (no encoding-type=patchset)")
+    version = str(said.get("encoding-version"))
+    if version.split(".")[0] != "1":
+        raise DamagedFile(f"{shown}: has encoding-version {version}, this patchcli reads 1.x: use a later patchcli")
+    try:
+        role: Role = said["role"]
+        if role not in ("single", "index", "shard"):
+            raise ValueError(role)
+        settings = json.loads(said["settings"])
+        n_rows = len(h5.dataset(file, "labels"))
+        shape, kind, offset, compression = _pixels(file, said, n_rows, shown)
+        facts = Facts(
+            path=path,
+            role=role,
+            plan_id=str(said["plan_id"]),
+            shard=int(said["shard"]),
+            n_shards=int(said["n_shards"]),
+            settings=dict(settings),
+            n_rows=n_rows,
+            patch_shape=shape,
+            dtype=kind,
+            offset=offset,
+            compression=compression,
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise DamagedFile(f"{shown}: what the file says of itself is not consistent ({error!r})") from None
+    return facts
+
+
+def _pixels(
+    file: h5py.File, said: dict[str, Any], n_rows: int, shown: str
+) -> tuple[tuple[int, int, int], np.dtype[Any], int | None, str]:
+    if said["role"] == "index":
+        height, width, channels = (int(length) for length in said["patch_shape"])
+        return (height, width, channels), np.dtype(said["patch_dtype"]), None, "none"
+    pixels = h5.dataset(file, "patches")
+    if pixels.ndim != 4 or len(pixels) != n_rows or pixels.dtype not in (np.uint8, np.uint16, np.float32):
+        raise DamagedFile(
+            f"{shown}: /patches is {pixels.dtype} {pixels.shape}, expected (n, H, W, C) for {n_rows} labels"
+        )
+    shape = (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
+    properties = pixels.id.get_create_plist()
+    if properties.get_layout() != h5py.h5d.CHUNKED:
+        offset = pixels.id.get_offset() or 0
+        n_bytes = n_rows * int(np.prod(shape, dtype=object)) * pixels.dtype.itemsize
+        if offset + n_bytes > os.path.getsize(file.filename):
+            raise DamagedFile(f"{shown}: truncated: /patches ends beyond the end of the file")
+        return shape, pixels.dtype, offset, "none"
+    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+    codecs = [h5.PIXEL_FILTERS.get(number, "") for number in filters if number != h5py.h5z.FILTER_FLETCHER32]
+    if len(codecs) != 1 or not codecs[0]:
+        raise DamagedFile(f"{shown}: /patches has filters {filters}, expected one known codec and fletcher32")
+    if int(np.prod(pixels.chunks, dtype=object)) * pixels.dtype.itemsize > max(
+        _MOST_CHUNK_BYTES, 2 * int(np.prod(shape, dtype=object)) * pixels.dtype.itemsize
+    ):
+        raise DamagedFile(f"{shown}: /patches has chunks of {pixels.chunks}, larger than patchcli writes")
+    return shape, pixels.dtype, None, codecs[0]
+
+
+def names(table: h5.Array) -> tuple[bytes, ...]:
+    """A fixed-length table of names as bytes."""
+    return tuple(bytes(name) for name in table.tolist())
+
+
+def read_skipped(file: h5py.File) -> tuple[Skipped, ...]:
+    """The files that were left out, with kind and reason."""
+    columns = [names(h5.read_table(file, f"skipped/{column}")) for column in ("path", "reason", "kind")]
+    return tuple(
+        Skipped(path, reason.decode(errors="replace"), cast("SkipKind", kind.decode(errors="replace")))
+        for path, reason, kind in zip(*columns, strict=True)
+    )
+
+
+def whole_digest(
+    path: bytes, plan_id: str, shard: int, n_rows: int, expected: str
+) -> tuple[str, tuple[Skipped, ...]] | None:
+    """Digest of a shard and what it was built without, if it is there, whole, and that shard of that plan; or None.
+
+    Parameters
+    ----------
+    n_rows : int
+        Patches that the plan foresees; fewer are fine when the shard names the images that it was built without.
+    expected : str
+        XXH3-128 by the index. Where there is no index yet, every table is read by its checksums and every patch by its
+        digest.
+    """
+    try:
+        if not os.path.isfile(path):
+            return None
+        with open(path, "rb", buffering=0) as raw:
+            digest = file_digest(raw.fileno())
+            if expected and digest != expected:
+                return None
+            with opened(path) as (file, facts):
+                if (facts.plan_id, facts.shard) != (plan_id, shard) or facts.role == "index":
+                    return None
+                skipped = read_skipped(file)
+                if expected:
+                    return digest, skipped
+                tables = read_tables(file)
+                if facts.n_rows != n_rows and not any(one.kind == "unreadable" for one in skipped):
+                    return None
+                for rows, patches in iterate_patches(raw.fileno(), file, facts):
+                    if not np.array_equal(digests(patches), tables["digest"][rows.start : rows.stop]):
+                        return None
+        return digest, skipped
+    except (DamagedFile, OSError):
+        return None
+
+
+def read_tables(file: h5py.File) -> dict[str, h5.Array]:
+    """All small tables of a file by path; those that only some files have are left out where they are not."""
+    wanted = ["labels", "digest", "coords", "source", "classes"]
+    wanted += [f"sources/{name}" for name in ("path", "width", "height", "sha256", "label", "group")]
+    wanted += [f"skipped/{name}" for name in ("path", "reason", "kind")]
+    wanted += [f"stats/{name}" for name in ("mean", "std", "n_pixels", "sum", "sum_of_squares")]
+    wanted += [name for name in ("split", "splits") if h5.has(file, name)]
+    if h5.has(file, "shards"):
+        wanted += [f"shards/{name}" for name in ("name", "bytes", "digest", "row_start")]
+    return {name: h5.read_table(file, name) for name in wanted}
+
+
+def iterate_patches(fd: int, file: h5py.File, facts: Facts) -> Iterator[tuple[range, npt.NDArray[Any]]]:
+    """All patches in blocks of about 1 MiB: rows, and patches (k, H, W, C) that the next step overwrites."""
+    step = max(1, _ROWS_BYTES // facts.patch_bytes)
+    block = np.empty((min(step, facts.n_rows), *facts.patch_shape), facts.dtype)
+    for start in range(0, facts.n_rows, step):
+        rows = range(start, min(start + step, facts.n_rows))
+        patches = block[: len(rows)]
+        if facts.offset is None:
+            try:
+                file["patches"].read_direct(patches, np.s_[rows.start : rows.stop])
+            except Exception as error:
+                raise DamagedFile(
+                    f"{os.fsdecode(facts.path)}: patches {rows.start} to {rows.stop - 1}: {error}"
+                ) from None
+        else:
+            read_exactly(
+                fd, memoryview(patches.reshape(-1)).cast("B"), facts.offset + start * facts.patch_bytes, facts.path
+            )
+        yield rows, patches
+
+
+def read_exactly(fd: int, buffer: memoryview, offset: int, path: bytes) -> None:
+    """Fill a buffer from a file, past HDF5 and past any lock or cache of it."""
+    while buffer:
+        n = os.preadv(fd, [buffer], offset)
+        if n == 0:
+            raise DamagedFile(f"{os.fsdecode(path)}: truncated: patches are missing at its end")
+        buffer, offset = buffer[n:], offset + n
+
+
+def digests(patches: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """XXH3-64 of each patch (k, H, W, C), C order; uint64 (k,)."""
+    flat = memoryview(patches.reshape(-1)).cast("B")
+    size = len(flat) // max(1, len(patches))
+    digest = xxhash.xxh3_64_intdigest
+    return np.array([digest(flat[at : at + size]) for at in range(0, len(flat), size)] if len(flat) else [], np.uint64)
+
+
+def is_ours(path: bytes, plan_id: str = "patchset") -> bool:
+    """Whether the first bytes of a file, damaged or not, hold a plan's id (or patchcli's mark)."""
+    with open(path, "rb") as file:
+        return plan_id.encode() in file.read(_HEAD_BYTES)

@@ -1,0 +1,156 @@
+"""Files that are whole or not there: written beside their final name, synced, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Final
+
+_FLUSH_BYTES: Final = 32 << 20
+_NAME_BYTES: Final = 120  # of the final name in the temporary one, which may have 255
+_STALE_SECONDS: Final = 24 * 3600
+_TEMP: Final = re.compile(rb"\.(?P<name>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)-[0-9a-f]{8}\.tmp")
+
+
+def new_run() -> str:
+    """A name for this run's temporary files: where it runs, process and eight random hex digits."""
+    return f"{_where()}-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def _where() -> str:
+    """Where process numbers mean something: the host, and on Linux the container."""
+    host = re.sub(r"[^A-Za-z0-9_]", "_", socket.gethostname())[:40] or "host"
+    with contextlib.suppress(OSError):
+        host += "_" + re.sub(r"\D", "", os.readlink("/proc/self/ns/pid"))
+    return host
+
+
+class Draft:
+    """A file in the making under a temporary name in the folder where it will stand.
+
+    Leaving the `with` block without `publish` removes it. While it is written, a thread asks the kernel to send what is
+    there to the disk, so that little is left to wait for at the end.
+
+    Parameters
+    ----------
+    path : bytes
+        Final name.
+    run : str
+        From `new_run`; part of the temporary name, so that a run can remove what its killed workers left.
+
+    Raises
+    ------
+    OSError
+        From any method: disk full, no permission, quota.
+    """
+
+    def __init__(self, path: bytes, run: str) -> None:
+        folder, name = os.path.split(path)
+        self.path = path
+        self.temp = os.path.join(folder, b"." + name[-_NAME_BYTES:] + b"." + run.encode() + b".tmp")
+        self.fd = os.open(self.temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        self._unflushed = 0
+        self._flusher: threading.Thread | None = None
+
+    def __enter__(self) -> Draft:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.fd < 0:
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(self.temp)
+        self._close()
+
+    def write(self, block: memoryview, offset: int) -> None:
+        """Write all bytes of a block at an offset."""
+        n = len(block)
+        while block:
+            done = os.pwrite(self.fd, block, offset)
+            block, offset = block[done:], offset + done
+        self._unflushed += n
+        if self._unflushed >= _FLUSH_BYTES and not (self._flusher and self._flusher.is_alive()):
+            self._unflushed = 0
+            self._flusher = threading.Thread(target=_flush, args=(self.fd,), daemon=True)
+            self._flusher.start()
+
+    def publish(self) -> None:
+        """Sync, rename to the final name, sync the folder."""
+        if self._flusher:
+            self._flusher.join()
+        os.fsync(self.fd)
+        os.replace(self.temp, self.path)
+        self._close()
+        sync_folder(os.path.dirname(self.path))
+
+    def _close(self) -> None:
+        if self._flusher:
+            self._flusher.join()
+        fd, self.fd = self.fd, -1
+        os.close(fd)
+
+
+def _flush(fd: int) -> None:
+    with contextlib.suppress(OSError):  # an error comes again from the fsync before the rename
+        os.fdatasync(fd)
+
+
+def sync_folder(folder: bytes) -> None:
+    """Make renames within a folder durable, where the file system can."""
+    fd = os.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # EINVAL, ENOTSUP: some network file systems cannot
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove_drafts(folders: Iterable[bytes], run: str) -> None:
+    """Remove the temporary files of one run: what workers that were killed have left."""
+    for folder, name, _ in _drafts(folders):
+        if name.endswith(b"." + run.encode() + b".tmp"):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, name))
+
+
+def remove_stale_drafts(folders: Iterable[bytes], names: Iterable[bytes], now: float) -> None:
+    """Remove temporary files of runs that are over, for the given final names only.
+
+    A run is over when its process is gone from this host; of other hosts, when the file is a day old.
+    """
+    host = _where().encode()
+    wanted = {name[-_NAME_BYTES:] for name in names}
+    for folder, name, match in _drafts(folders):
+        if match["name"] not in wanted:
+            continue
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):
+            over = not _alive(int(match["pid"])) if match["host"] == host else False
+            if over or now - os.lstat(path).st_mtime > _STALE_SECONDS:
+                os.unlink(path)
+
+
+def _drafts(folders: Iterable[bytes]) -> Iterable[tuple[bytes, bytes, re.Match[bytes]]]:
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(folder or b"."):
+                match = _TEMP.fullmatch(name)
+                if match:
+                    yield folder, name, match
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,203 @@
+"""Shards: pixels written by ordinary writes, metadata laid out by HDF5, digests taken on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from patchcli.errors import DamagedFile
+from patchcli.io import h5
+from patchcli.io.publish import Draft
+from patchcli.records import Recipe
+
+ENCODING: Final = {"encoding-type": "patchset", "encoding-version": "1.0"}
+_READ_BYTES: Final = 1 << 20
+
+
+def root_attributes(role: str, recipe: Recipe, shard: int) -> dict[str, Any]:
+    """Attributes of a file's root, in their fixed order; nothing about time, place or program."""
+    return {
+        **ENCODING,
+        "role": role,
+        "plan_id": recipe.plan_id,
+        "shard": np.int64(shard),
+        "n_shards": np.int64(recipe.n_shards),
+        "settings": recipe.settings,
+    }
+
+
+def coords_attributes(recipe: Recipe) -> dict[str, Any]:
+    """What `/coords` says about itself: names as CLAM and TRIDENT use them, a pair (x, y) where the axes differ."""
+    spec = recipe.spec
+    overlap = [max(0, patch - step) for patch, step in zip(spec.patch_size, spec.stride, strict=True)]
+    return {
+        "coords@order": "x,y",
+        "coords@anchor": "top-left",
+        "coords@patch_size": _one_or_pair(spec.patch_size),
+        "coords@stride": _one_or_pair(spec.stride),
+        "coords@overlap": _one_or_pair(overlap),
+        "coords@patch_level": np.int64(0),
+    }
+
+
+def _one_or_pair(values: Any) -> Any:
+    first, second = values
+    return np.int64(first) if first == second else np.array([first, second], np.int64)
+
+
+def pixels_of(recipe: Recipe, n_rows: int) -> h5.Pixels:
+    """How `/patches` is laid out: attributes of the HDF5 image specification, and the order of axes."""
+    viewers: dict[str, Any] = {"CLASS": "IMAGE", "IMAGE_VERSION": "1.2"}
+    if recipe.channels == 1:
+        viewers |= {"IMAGE_SUBCLASS": "IMAGE_GRAYSCALE", "interpretation": "image"}
+    else:
+        viewers |= {
+            "IMAGE_SUBCLASS": "IMAGE_TRUECOLOR",
+            "INTERLACE_MODE": "INTERLACE_PIXEL",
+            "interpretation": "rgb-image",
+        }
+    return h5.Pixels("patches", (n_rows, *recipe.patch_shape), np.dtype("u1"), {**viewers, "order": "n,y,x,c"})
+
+
+class PixelWriter(Protocol):
+    """Takes blocks of patches in the order of their rows; `finish` completes the file within its draft."""
+
+    digests: list[int]
+
+    def add(self, block: npt.NDArray[np.uint8]) -> None:
+        """Write patches, uint8 (k, H, W, C), and note the digest of each."""
+
+    def finish(self, tables: Mapping[str, h5.Array]) -> tuple[int, str]:
+        """Write the tables; size of the file in bytes, and its XXH3-128 as 32 hex digits."""
+
+
+class ContiguousWriter:
+    """Uncompressed pixels at a fixed aligned offset.
+
+    The file's digest runs along with the writes. It begins with the bytes before the pixels, which are written last but
+    depend on the shapes alone, so they are foreseen by laying out a file of the same shapes; should they ever come out
+    differently, the file is read once more.
+    """
+
+    def __init__(
+        self, draft: Draft, attributes: Mapping[str, Any], pixels: h5.Pixels, shapes: Mapping[str, h5.Array]
+    ) -> None:
+        self.digests: list[int] = []
+        self._draft, self._attributes, self._pixels = draft, attributes, pixels
+        self._foreseen = h5.lay_out(attributes, pixels, shapes)
+        self._position = self._foreseen.offset
+        self._digest = xxhash.xxh3_128(self._foreseen.head)
+        self._patch_bytes = int(np.prod(pixels.shape[1:])) * pixels.dtype.itemsize
+
+    def add(self, block: npt.NDArray[np.uint8]) -> None:
+        view = memoryview(block).cast("B") if block.ndim == 1 else memoryview(block.reshape(-1))
+        self.digests.extend(_digests(view, self._patch_bytes))
+        self._digest.update(view)
+        self._draft.write(view, self._position)
+        self._position += len(view)
+
+    def finish(self, tables: Mapping[str, h5.Array]) -> tuple[int, str]:
+        layout = h5.lay_out(self._attributes, self._pixels, tables)
+        tail = layout.tail(self._position)
+        self._draft.write(memoryview(layout.head), 0)
+        self._draft.write(memoryview(tail), self._position)
+        if layout.head != self._foreseen.head:
+            return layout.n_bytes, file_digest(self._draft.fd)
+        self._digest.update(tail)
+        return layout.n_bytes, self._digest.hexdigest()
+
+
+class ChunkedWriter:
+    """Compressed pixels: whole chunks of some patches, through HDF5's own filters, onto our draft."""
+
+    def __init__(self, draft: Draft, attributes: Mapping[str, Any], pixels: h5.Pixels, compression: str) -> None:
+        self.digests: list[int] = []
+        self._draft = draft
+        self._sink = _DraftSink(draft)
+        self._file = h5.create_chunked(self._sink, attributes, pixels, compression)
+        self._dataset = self._file[pixels.name]
+        rows = h5.chunk_rows(pixels)
+        self._chunk = np.empty((rows, *pixels.shape[1:]), pixels.dtype)
+        self._filled = self._row = 0
+
+    def add(self, block: npt.NDArray[np.uint8]) -> None:
+        patch_bytes = block[0].nbytes
+        self.digests.extend(_digests(memoryview(block.reshape(-1)), patch_bytes))
+        while len(block):
+            n = min(len(block), len(self._chunk) - self._filled)
+            self._chunk[self._filled : self._filled + n] = block[:n]
+            self._filled += n
+            block = block[n:]
+            if self._filled == len(self._chunk):
+                self._flush()
+
+    def _flush(self) -> None:
+        self._dataset[self._row : self._row + self._filled] = self._chunk[: self._filled]
+        self._row += self._filled
+        self._filled = 0
+        self._sink.check()
+
+    def finish(self, tables: Mapping[str, h5.Array]) -> tuple[int, str]:
+        if self._filled:
+            self._flush()
+        h5.write_tables(self._file, tables)
+        self._file.close()
+        self._sink.check()
+        return self._sink.size, file_digest(self._draft.fd)
+
+
+class _DraftSink(h5.Sink):
+    """Hands HDF5's writes on to a draft and never fails: the first error is kept and raised by `check`."""
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self._draft = draft
+        self._error: OSError | None = None
+
+    def write(self, block: Any) -> int:
+        piece = memoryview(block).cast("B")
+        try:
+            if self._error is None:
+                self._draft.write(piece, self.position)
+        except OSError as error:
+            self._error = error
+        self._advance(len(piece))
+        return len(piece)
+
+    def readinto(self, block: Any) -> int:
+        piece = os.pread(self._draft.fd, len(block), self.position)
+        block[: len(piece)] = piece
+        block[len(piece) :] = bytes(len(block) - len(piece))
+        self.position += len(block)
+        return len(block)
+
+    def check(self) -> None:
+        """Raise what went wrong on the way."""
+        if self._error is not None:
+            raise self._error
+
+
+def _digests(view: memoryview, patch_bytes: int) -> list[int]:
+    digest = xxhash.xxh3_64_intdigest
+    return [digest(view[start : start + patch_bytes]) for start in range(0, len(view), patch_bytes)]
+
+
+def file_digest(fd: int) -> str:
+    """XXH3-128 of a whole file, 32 hex digits, as `xxhsum -H2` prints it."""
+    digest = xxhash.xxh3_128()
+    buffer = memoryview(bytearray(_READ_BYTES))
+    offset = 0
+    while n := os.preadv(fd, [buffer], offset):
+        digest.update(buffer[:n])
+        offset += n
+    return digest.hexdigest()
+
+
+def missing_pixels(path: bytes) -> DamagedFile:
+    """The error for a file whose pixels are not all there."""
+    return DamagedFile(f"{os.fsdecode(path)}: truncated: the patches are not all there")

@@ -1,0 +1,103 @@
+"""The small tables of a file: what each row of `/patches` is, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from patchcli.io import h5
+from patchcli.io.shard import coords_attributes
+from patchcli.plan import portion_grid
+from patchcli.records import Image, Portion, Recipe, Skipped
+from patchcli.specs import ExtractSpec
+from patchcli.stats import Moments
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where the rows of a shard come from; `sha256` is filled as its images are read.
+
+    Attributes
+    ----------
+    coords : int32 (n, 2)
+    source : int32 (n,)
+        Row of `images`.
+    """
+
+    images: tuple[Image, ...]
+    coords: npt.NDArray[np.int32]
+    source: npt.NDArray[np.int32]
+    sha256: list[bytes] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @classmethod
+    def of(cls, portions: Sequence[Portion], spec: ExtractSpec, recipe: Recipe) -> Rows:
+        """From the portions of a shard: all known before a pixel is read."""
+        coords = []
+        for portion in portions:
+            grid = portion_grid(portion, spec)
+            coords.append(grid.coords[portion.start * grid.x.n : portion.stop * grid.x.n])
+        counts = [len(some) for some in coords]
+        return cls(
+            tuple(portion.image for portion in portions),
+            np.concatenate(coords) if coords else np.empty((0, 2), np.int32),
+            np.repeat(np.arange(len(portions), dtype=np.int32), counts),
+        )
+
+
+def shard_tables(
+    rows: Rows, recipe: Recipe, skipped: Sequence[Skipped], total: Moments, digests: list[int] | None
+) -> dict[str, h5.Array]:
+    """Tables of a shard in their fixed order; without digests, tables of the same shapes."""
+    images = rows.images
+    labels = np.array([image.label for image in images], np.int64)
+    digest = np.zeros(len(rows), np.uint64) if digests is None else np.array(digests, np.uint64)
+    sha256 = np.array(rows.sha256 if digests is not None else [b""] * len(images), "S64")
+    tables: dict[str, h5.Array] = {
+        "labels": labels[rows.source],
+        "digest": digest,
+        "coords": rows.coords,
+        **coords_attributes(recipe),
+        "source": rows.source,
+    }
+    if recipe.splits:
+        tables["split"] = np.array([image.split for image in images], np.uint8)[rows.source]
+    return tables | closing_tables(recipe, images, sha256, skipped, total)
+
+
+def closing_tables(
+    recipe: Recipe, images: Sequence[Image], sha256: h5.Array, skipped: Sequence[Skipped], total: Moments
+) -> dict[str, h5.Array]:
+    """The tables that every file ends with: classes, splits, sources, what was left out, statistics."""
+    tables: dict[str, h5.Array] = {"classes": h5.names(recipe.classes, text=True)}
+    if recipe.splits:
+        tables["splits"] = h5.names(recipe.splits, text=True)
+    tables |= {
+        "sources/path": h5.names([image.path for image in images]),
+        "sources/width": np.array([image.width for image in images], np.int32),
+        "sources/height": np.array([image.height for image in images], np.int32),
+        "sources/sha256": sha256,
+        "sources/label": np.array([image.label for image in images], np.int64),
+        "sources/group": h5.names([b""] * len(images)),
+        "skipped/path": h5.names([one.path for one in skipped]),
+        "skipped/reason": h5.names([one.reason.encode() for one in skipped], text=True),
+        "skipped/kind": h5.names([one.kind.encode() for one in skipped], text=True),
+    }
+    return tables | stats_tables(recipe.channels, total)
+
+
+def stats_tables(channels: int, total: Moments) -> dict[str, h5.Array]:
+    """Mean and standard deviation per channel, and the exact sums that they come from, so that files add up."""
+    mean, std = total.mean_std() if total.n else (np.full(channels, np.nan), np.full(channels, np.nan))
+    return {
+        "stats/mean": mean,
+        "stats/std": std,
+        "stats/n_pixels": np.array([total.n], np.uint64),
+        "stats/sum": np.array(total.sums or [0] * channels, np.uint64),
+        "stats/sum_of_squares": np.array(total.squares or [0] * channels, np.uint64),
+    }

@@ -1,0 +1,261 @@
+"""From a scan and a spec to tasks: what will be cut, into which shard, decided before any pixel is decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import xxhash
+
+from patchcli.errors import UsageError
+from patchcli.grid import Grid, plan_grid
+from patchcli.records import Image, Portion, Recipe, Scan, Skipped
+from patchcli.specs import ExtractSpec, Size
+
+SPLIT_ABOVE = 4
+"""An image is split over shards when its patches alone exceed this many shard sizes."""
+
+_WORKER_BYTES = 100 << 20
+_IN_MEMORY_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ClassAccount:
+    """What becomes of the images of one class; counts of images, patches and px."""
+
+    name: bytes
+    n_images: int = 0
+    n_small: int = 0
+    n_patches: int = 0
+    n_pixels: int = 0
+    n_uncovered: int = 0
+    n_padded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be cut.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        What all shards share.
+    images : tuple of Image
+        The sources with patches, in the order of their rows.
+    shards : tuple of tuple of Portion
+        What each shard holds.
+    skipped : tuple of Skipped
+        All files left out so far, sorted by path.
+    accounts : tuple of ClassAccount
+        In the order of the classes.
+    """
+
+    root: bytes
+    recipe: Recipe
+    images: tuple[Image, ...]
+    shards: tuple[tuple[Portion, ...], ...]
+    skipped: tuple[Skipped, ...]
+    accounts: tuple[ClassAccount, ...]
+
+    @property
+    def n_patches(self) -> int:
+        """Patches of the whole data set."""
+        return sum(account.n_patches for account in self.accounts)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all patches, uncompressed."""
+        return self.n_patches * self.recipe.patch_bytes
+
+    @property
+    def worker_bytes(self) -> int:
+        """Memory that a worker needs at most: its largest image as file, as decoder and upright, and a fixed part."""
+
+        def need(image: Image) -> int:
+            pixels = image.width * image.height
+            return pixels * (4 + 2 * self.recipe.channels) + min(image.n_bytes, _IN_MEMORY_BYTES)
+
+        return _WORKER_BYTES + max(map(need, self.images), default=0)
+
+    def accounts_without(self, paths: frozenset[bytes]) -> tuple[ClassAccount, ...]:
+        """The accounts of the classes when some images turn out to be unreadable: those count as never seen."""
+        if not paths:
+            return self.accounts
+        spec = self.recipe.spec
+        accounts = [
+            ClassAccount(account.name, n_images=account.n_small, n_small=account.n_small) for account in self.accounts
+        ]
+        for image in self.images:
+            if image.path not in paths:
+                grid = plan_grid(image.size, spec.patch_size, spec.stride, spec.edge)
+                accounts[image.label] = _count(accounts[image.label], image, grid)
+        return tuple(accounts)
+
+    def rows(self, shard: int) -> int:
+        """Patches of a shard."""
+        return sum(_n_rows(portion, self.recipe.spec) for portion in self.shards[shard])
+
+
+def plan(scan: Scan, spec: ExtractSpec, *, max_pixels: int) -> Plan:
+    """Decide what is cut.
+
+    Parameters
+    ----------
+    scan : Scan
+    spec : ExtractSpec
+    max_pixels : int
+        Passed on to the workers.
+
+    Raises
+    ------
+    UsageError
+        No images, or a patch larger than every image.
+    """
+    channels = _channels(scan.images, spec)
+    layout = "splits" if scan.splits else "classes"
+    settings = replace(spec, layout=layout).settings()
+    plan_id = _plan_id(settings, channels, scan)
+    accounts = [ClassAccount(name) for name in scan.classes]
+    images: list[Image] = []
+    grids: list[Grid] = []
+    small: list[Skipped] = []
+    for image in scan.images:
+        grid = plan_grid(image.size, spec.patch_size, spec.stride, spec.edge)
+        accounts[image.label] = _count(accounts[image.label], image, grid)
+        if grid.n_patches:
+            images.append(image)
+            grids.append(grid)
+        else:
+            reason = f"{image.width}x{image.height} is smaller than a patch of {spec.patch_size}"
+            small.append(Skipped(image.path, reason, "small"))
+    order = _order(images, spec)
+    ordered, ordered_grids = [images[i] for i in order], [grids[i] for i in order]
+    height, width = spec.patch_size.height, spec.patch_size.width
+    shards = list(_deal(ordered, ordered_grids, height * width * channels, spec.shard_size))
+    recipe = Recipe(
+        spec=spec,
+        channels=channels,
+        classes=scan.classes,
+        splits=scan.splits,
+        plan_id=plan_id,
+        settings=_canonical(settings),
+        n_shards=len(shards),
+        max_pixels=max_pixels,
+    )
+    skipped = tuple(sorted([*scan.skipped, *small], key=lambda one: one.path))
+    return Plan(scan.root, recipe, tuple(ordered), tuple(map(tuple, shards)), skipped, tuple(accounts))
+
+
+def check_not_empty(made: Plan, n_unreadable: int) -> None:
+    """Raise `UsageError` when there is nothing to cut and no unreadable image to blame."""
+    if made.n_patches or n_unreadable:
+        return
+    small = [one for one in made.skipped if one.kind == "small"]
+    if not small:
+        raise UsageError("no images: there is no image file below the class folders")
+    patch = made.recipe.spec.patch_size
+    raise UsageError(
+        f"patch {patch} is larger than every image ({small[0].reason.split(' is ')[0]} px and alike, {len(small)} images): "
+        f"choose a smaller --patch, or --edge pad"
+    )
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _channels(images: Iterable[Image], spec: ExtractSpec) -> int:
+    if spec.mode != "auto":
+        return {"gray": 1, "rgb": 3, "rgba": 4}[spec.mode]
+    gray_ground = len(set(spec.background)) == 1
+    gray = [image.is_gray and (gray_ground or not image.alpha) for image in images]
+    return 1 if gray and all(gray) else 3
+
+
+def _plan_id(settings: dict[str, object], channels: int, scan: Scan) -> str:
+    """SHA-256 of the settings that matter and of the sources (path, size in bytes, pixel size, label, split)."""
+    digest = hashlib.sha256(_canonical([settings, channels]).encode())
+    for name in (*scan.classes, b"", *scan.splits, b""):
+        digest.update(name + b"\0")
+    for image in scan.images:
+        numbers = (image.n_bytes, image.width, image.height, image.label, image.split, image.orientation)
+        digest.update(b"%b\0%d,%d,%d,%d,%d,%d\n" % (image.path, *numbers))
+    return digest.hexdigest()[:32]
+
+
+def _count(account: ClassAccount, image: Image, grid: Grid) -> ClassAccount:
+    if not grid.n_patches:  # reported as an image left out, not as px left out
+        return replace(account, n_images=account.n_images + 1, n_small=account.n_small + 1)
+    return ClassAccount(
+        name=account.name,
+        n_images=account.n_images + 1,
+        n_small=account.n_small,
+        n_patches=account.n_patches + grid.n_patches,
+        n_pixels=account.n_pixels + image.width * image.height,
+        n_uncovered=account.n_uncovered + grid.n_uncovered,
+        n_padded=account.n_padded + grid.n_padded,
+    )
+
+
+def _order(images: Sequence[Image], spec: ExtractSpec) -> list[int]:
+    """Positions in the order of rows: by path, or by a hash of the seed and the path."""
+    if not spec.shuffle:
+        return list(range(len(images)))
+    return sorted(
+        range(len(images)),
+        key=lambda i: (xxhash.xxh3_64_intdigest(images[i].path, seed=spec.seed), images[i].path),
+    )
+
+
+def _deal(
+    images: Sequence[Image], grids: Sequence[Grid], patch_bytes: int, shard_bytes: int
+) -> Iterator[list[Portion]]:
+    """Portions of each shard, in order. Only images beyond `SPLIT_ABOVE` shard sizes are cut into parts."""
+    run: list[tuple[Portion, int]] = []
+    for source, (image, grid) in enumerate(zip(images, grids, strict=True)):
+        n_bytes = grid.n_patches * patch_bytes
+        if n_bytes <= SPLIT_ABOVE * shard_bytes:
+            run.append((Portion(source, image, 0, grid.y.n), n_bytes))
+            continue
+        yield from _level(run, shard_bytes)
+        run = []
+        n_parts = min(grid.y.n, -(-n_bytes // shard_bytes))
+        for part in range(n_parts):
+            start, stop = part * grid.y.n // n_parts, (part + 1) * grid.y.n // n_parts
+            yield [Portion(source, image, start, stop)]
+    yield from _level(run, shard_bytes)
+
+
+def _level(run: Sequence[tuple[Portion, int]], shard_bytes: int) -> Iterator[list[Portion]]:
+    """Deal whole images to shards of about equal size, at most about the target.
+
+    Their number is even (from two), so that two workers finish together: with three shards one would idle for a third
+    of the run. It depends on the bytes alone, never on the workers.
+    """
+    total = sum(n_bytes for _, n_bytes in run)
+    n_shards = -(-total // shard_bytes)
+    n_shards += n_shards > 1 and n_shards % 2
+    shard: list[Portion] = []
+    number = done = 0
+    for portion, n_bytes in run:
+        middle = (2 * done + n_bytes) * n_shards // (2 * total)
+        if middle > number and shard:
+            yield shard
+            shard = []
+        number = middle
+        shard.append(portion)
+        done += n_bytes
+    if shard:
+        yield shard
+
+
+def _n_rows(portion: Portion, spec: ExtractSpec) -> int:
+    grid = portion_grid(portion, spec)
+    return len(portion.rows) * grid.x.n
+
+
+def portion_grid(portion: Portion, spec: ExtractSpec) -> Grid:
+    """The grid of a portion's whole image."""
+    return plan_grid(Size(portion.image.width, portion.image.height), spec.patch_size, spec.stride, spec.edge)

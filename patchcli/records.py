@@ -1,0 +1,274 @@
+"""Facts that come out: frozen values that travel between scan, plan, workers, index and report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from patchcli.specs import ExtractSpec, Size
+
+SkipKind = Literal["ignored", "small", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A source image as its header describes it.
+
+    Attributes
+    ----------
+    path : bytes
+        Relative to the source folder, `/` between the parts, as the file system spells it.
+    label : int
+        Row of the class table.
+    split : int
+        Row of the split table, -1 without splits.
+    n_bytes : int
+        Size of the file.
+    width, height : int
+        Upright (EXIF orientation applied), px.
+    model : str
+        Colour model of the file, as Pillow names it: `L`, `RGB`, `P`, `CMYK`, ...
+    alpha : bool
+        Whether it has transparency.
+    orientation : int
+        EXIF orientation still to be applied to what the decoder gives, 1 to 8.
+    """
+
+    path: bytes
+    label: int
+    split: int
+    n_bytes: int
+    width: int
+    height: int
+    model: str
+    alpha: bool
+    orientation: int
+
+    @property
+    def is_gray(self) -> bool:
+        """Whether gray levels hold all that the file shows (its transparency apart)."""
+        return self.model in ("1", "L", "LA", "La")
+
+    @property
+    def size(self) -> Size:
+        """Width and height, upright, px."""
+        return Size(self.width, self.height)
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that gives no patches, and why.
+
+    `kind` is `ignored` (not an image for us), `small` (no window fits) or `unreadable` (an image that is broken).
+    """
+
+    path: bytes
+    reason: str
+    kind: SkipKind
+
+
+def show(path: bytes) -> str:
+    """A path for a line of text: control characters and undecodable bytes are escaped, so that it stays one line."""
+    text = os.fsdecode(path)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "".join(f"\\x{b:02x}" for b in os.fsencode(c)) for c in text)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What stands in a source folder: images sorted by path, and all that is left out."""
+
+    root: bytes
+    classes: tuple[bytes, ...]
+    splits: tuple[bytes, ...]
+    images: tuple[Image, ...]
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Some rows of windows of one image; all of them unless the image is split over shards."""
+
+    source: int
+    image: Image
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> range:
+        """The rows of windows, numbers within the image's grid."""
+        return range(self.start, self.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What all shards of a plan share: how to cut, and what the files say about themselves."""
+
+    spec: ExtractSpec
+    channels: int
+    classes: tuple[bytes, ...]
+    splits: tuple[bytes, ...]
+    plan_id: str
+    settings: str
+    n_shards: int
+    max_pixels: int
+
+    @property
+    def patch_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels of a patch."""
+        return (self.spec.patch_size.height, self.spec.patch_size.width, self.channels)
+
+    @property
+    def patch_bytes(self) -> int:
+        """Bytes of the pixels of a patch."""
+        height, width, channels = self.patch_shape
+        return height * width * channels
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One shard to keep or build: it travels to a worker, which owns that file and no other.
+
+    Attributes
+    ----------
+    shard : int
+    path, root : bytes
+        Final name of the file; source folder.
+    portions : tuple of Portion
+    n_rows : int
+        Patches of the portions.
+    recipe : Recipe
+    run : str
+        This run's name in temporary files.
+    digest : str
+        What the index says the file's digest is; empty where there is no index yet.
+    keep_going : bool
+        Whether unreadable images are left out instead of stopping the shard.
+    skipped : tuple of Skipped
+        What a file that is the whole data set says of the files left out before; empty for shards.
+    """
+
+    shard: int
+    path: bytes
+    root: bytes
+    portions: tuple[Portion, ...]
+    n_rows: int
+    recipe: Recipe
+    run: str
+    digest: str = ""
+    keep_going: bool = False
+    skipped: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRecord:
+    """What a worker says about its shard.
+
+    Attributes
+    ----------
+    state : {"built", "kept", "stopped"}
+        `kept`: it was there and whole. `stopped`: an unreadable image kept it from being published.
+    n_bytes, digest
+        Size of the file and its XXH3-128, 32 hex digits.
+    skipped : tuple of Skipped
+        Its unreadable images.
+    """
+
+    shard: int
+    state: Literal["built", "kept", "stopped"]
+    n_bytes: int = 0
+    digest: str = ""
+    skipped: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: handed to a callback about ten times a second. What the callback raises stops the run."""
+
+    phase: Literal["scan", "cut", "index"]
+    done: int
+    total: int
+    unit: str
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+def no_progress(progress: Progress) -> None:
+    """The callback of a silent run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSummary:
+    """One class of a data set in numbers.
+
+    Attributes
+    ----------
+    images : int
+        With at least one patch.
+    pixels, pixels_uncovered, pixels_padded : int
+        Of those images: all, in no patch, and added at their borders (summed over patches).
+    """
+
+    name: str
+    images: int
+    patches: int
+    pixels: int
+    pixels_uncovered: int
+    pixels_padded: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Files left out for one reason, with the first few as examples."""
+
+    kind: SkipKind
+    reason: str
+    files: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractSummary:
+    """What `extract` made, or would make.
+
+    Attributes
+    ----------
+    state : {"made", "already done", "planned"}
+    patch_shape : (int, int, int)
+        Height, width, channels.
+    stride : (int, int)
+        Along x and y, px.
+    bytes : int
+        On disk; when planned, of the pixels uncompressed.
+    notes : tuple of str
+        Conversions that took place, with counts.
+    left_out : tuple of LeftOut
+    worker_bytes : int
+        Memory that a worker needs at most.
+    """
+
+    output: str
+    state: Literal["made", "already done", "planned"]
+    plan_id: str
+    patches: int
+    patch_shape: tuple[int, int, int]
+    stride: tuple[int, int]
+    edge: str
+    images: int
+    classes: tuple[ClassSummary, ...]
+    splits: tuple[str, ...]
+    shards: int
+    shards_kept: int
+    bytes: int
+    pixels: int
+    pixels_uncovered: int
+    pixels_padded: int
+    notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    workers: int
+    worker_bytes: int
+    seconds: float

@@ -1,0 +1,123 @@
+"""One task from start to end: read, cut, digest and write one shard. Runs in a worker, which owns that file alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from patchcli.cut import cut, new_block
+from patchcli.errors import NotEnoughSpace, OutputConflict, PatchcliError
+from patchcli.io.images import Decoder, Unreadable, quiet_pillow
+from patchcli.io.patchfile import whole_digest
+from patchcli.io.publish import Draft
+from patchcli.io.room import free_bytes
+from patchcli.io.shard import ChunkedWriter, ContiguousWriter, PixelWriter, pixels_of, root_attributes
+from patchcli.io.tables import Rows, shard_tables
+from patchcli.plan import portion_grid
+from patchcli.records import Portion, ShardRecord, Skipped, Task
+from patchcli.stats import NOTHING, moments
+
+
+def keep_or_build(task: Task, note: Callable[[int], None] = lambda n_images: None) -> ShardRecord:
+    """Keep the shard if it is there, whole and of this plan; otherwise build it.
+
+    Every byte is looked at: a shard with one flipped bit is built again.
+    """
+    whole = whole_digest(task.path, task.recipe.plan_id, task.shard, task.n_rows, task.digest)
+    if whole is not None:
+        digest, skipped = whole
+        planned = {portion.image.path for portion in task.portions}
+        unreadable = tuple(one for one in skipped if one.path in planned and one.kind == "unreadable")
+        if set(skipped) - set(unreadable) == set(task.skipped):
+            return ShardRecord(task.shard, "kept", os.path.getsize(task.path), digest, unreadable)
+    return build_shard(task, note)
+
+
+def build_shard(task: Task, note: Callable[[int], None] = lambda n_images: None) -> ShardRecord:
+    """Build a shard and publish it under its final name.
+
+    Parameters
+    ----------
+    task : Task
+    note : callable
+        Called at each image with the number of images begun.
+
+    Returns
+    -------
+    ShardRecord
+        `stopped`, with the reasons, when an image is unreadable and `task.keep_going` is off.
+
+    Raises
+    ------
+    NotEnoughSpace, OutputConflict
+        The disk is full, or the folder refuses the file.
+    """
+    with quiet_pillow(task.recipe.max_pixels):
+        bad: dict[int, Skipped] = {}
+        while True:
+            portions = [portion for portion in task.portions if portion.source not in bad]
+            try:
+                record, found = _attempt(task, portions, tuple(bad.values()), note)
+            except OSError as error:
+                raise write_error(task.path, error, task.n_rows * task.recipe.patch_bytes) from error
+            if record is not None:
+                return record
+            bad |= found
+            if not task.keep_going:
+                return ShardRecord(task.shard, "stopped", skipped=tuple(bad.values()))
+
+
+def write_error(path: bytes, error: OSError, needed: int) -> PatchcliError:
+    """An error of the disk in words: which file, what was needed, what to do."""
+    shown = os.fsdecode(path)
+    if error.errno in (27, 28, 122):  # EFBIG, ENOSPC, EDQUOT
+        room = free_bytes(os.path.dirname(path))
+        return NotEnoughSpace(
+            f"{shown}: {os.strerror(error.errno)}: about {needed:,} bytes were needed for this file, {room:,} are free; "
+            f"nothing half-written was left, make room and run the same command again"
+        )
+    return OutputConflict(f"{shown}: cannot be written: {error.strerror or error}")
+
+
+def _attempt(
+    task: Task, portions: Sequence[Portion], skipped: tuple[Skipped, ...], note: Callable[[int], None]
+) -> tuple[ShardRecord | None, dict[int, Skipped]]:
+    """Write the shard from these portions; at the first unreadable image only look at the rest.
+
+    The number of rows has to be known before the first byte is written, so a shard with unreadable images is begun
+    again without them.
+    """
+    recipe, spec = task.recipe, task.recipe.spec
+    role = "single" if recipe.n_shards == 1 else "shard"
+    attributes = root_attributes(role, recipe, task.shard)
+    rows = Rows.of(portions, spec, recipe)
+    left_out = sorted([*task.skipped, *skipped], key=lambda one: one.path)
+    decoder = Decoder(recipe.channels, spec.background)
+    block = new_block(recipe.patch_bytes)
+    bad: dict[int, Skipped] = {}
+    total = NOTHING
+    with Draft(task.path, task.run) as draft:
+        pixels = pixels_of(recipe, len(rows))
+        writer: PixelWriter
+        if spec.compression == "none" or not len(rows):
+            writer = ContiguousWriter(draft, attributes, pixels, shard_tables(rows, recipe, left_out, NOTHING, None))
+        else:
+            writer = ChunkedWriter(draft, attributes, pixels, spec.compression)
+        for number, portion in enumerate(portions):
+            note(number + 1)
+            try:
+                image, sha256 = decoder.decode(task.root, portion.image)
+            except Unreadable as error:
+                bad[portion.source] = Skipped(portion.image.path, str(error), "unreadable")
+            if bad:
+                continue
+            grid = portion_grid(portion, spec)
+            for patches in cut(image, grid, rows=portion.rows, block=block, edge=spec.edge, pad_value=spec.pad_value):
+                writer.add(patches)
+            total += moments(image, grid, rows=portion.rows, edge=spec.edge, pad_value=spec.pad_value)
+            rows.sha256.append(sha256)
+        if bad:
+            return None, bad
+        n_bytes, digest = writer.finish(shard_tables(rows, recipe, left_out, total, writer.digests))
+        draft.publish()
+    return ShardRecord(task.shard, "built", n_bytes, digest, skipped), {}

@@ -1,0 +1,358 @@
+"""Extract: from a source folder to a data set, restartable at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from patchcli.errors import NotEnoughSpace, UnreadableInputs, UsageError
+from patchcli.io import publish, room
+from patchcli.io.images import parse_color
+from patchcli.io.index import seal, shard_path, shards_folder
+from patchcli.io.output import ExistingOutput, look_at_output
+from patchcli.io.scan import scan
+from patchcli.plan import Plan, check_not_empty, plan
+from patchcli.records import (
+    ClassSummary,
+    ExtractSummary,
+    LeftOut,
+    Progress,
+    ProgressCallback,
+    ShardRecord,
+    Skipped,
+    Task,
+    no_progress,
+    show,
+)
+from patchcli.run.build import write_error
+from patchcli.run.engine import run_tasks
+from patchcli.run.executors import warm_up
+from patchcli.specs import (
+    MAX_PIXELS,
+    SHARD_BYTES,
+    Compression,
+    Edge,
+    ExecutorName,
+    ExtractSpec,
+    Layout,
+    Mode,
+    OnError,
+    RunSpec,
+)
+
+_EXAMPLES = 3
+_SPARE_BYTES = 16 << 20
+
+
+def extract(
+    src: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    patch: int | str | tuple[int, int] = 64,
+    overlap: float | str | None = None,
+    stride: int | str | tuple[int, int] | None = None,
+    edge: Edge = "drop",
+    pad_value: int = 0,
+    layout: Layout = "auto",
+    classes: str | Sequence[str] | None = None,
+    mode: Mode = "auto",
+    background: str = "white",
+    shuffle: bool = False,
+    seed: int = 0,
+    shard_size: int | str = SHARD_BYTES,
+    compression: Compression = "none",
+    workers: int | None = None,
+    executor: ExecutorName = "process",
+    on_error: OnError = "stop",
+    max_pixels: int = MAX_PIXELS,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> ExtractSummary:
+    """Cut the images of a class tree into patches and write them to HDF5.
+
+    Parameters
+    ----------
+    src : path
+        `src/<class>/**/image`, or `src/{train,val,test}/<class>/**/image`.
+    out : path
+        The data set, `out.h5`; shards, when there are several, stand in `out.shards` beside it.
+    patch, overlap, stride, edge, ...
+        As the options of `patchcli extract`; sizes in px, `(width, height)` or `"64x48"`.
+    progress : callable
+        Called with a `Progress` about ten times a second; what it raises stops the run, which can be resumed.
+
+    Returns
+    -------
+    ExtractSummary
+
+    Raises
+    ------
+    PatchcliError
+        See `patchcli.errors`.
+    """
+    spec = ExtractSpec.of(
+        patch=patch,
+        overlap=overlap,
+        stride=stride,
+        edge=edge,
+        pad_value=pad_value,
+        layout=layout,
+        classes=classes,
+        mode=mode,
+        background=parse_color(background),
+        shuffle=shuffle,
+        seed=seed,
+        shard_size=shard_size,
+        compression=compression,
+    )
+    run = RunSpec(workers, executor, on_error, max_pixels, overwrite, dry_run)
+    return _Extraction(os.fsencode(src), os.fsencode(out), spec, run, progress).summary()
+
+
+class _Extraction:
+    """One run of `extract`; its steps in the order in which `summary` takes them."""
+
+    def __init__(self, src: bytes, out: bytes, spec: ExtractSpec, run: RunSpec, progress: ProgressCallback) -> None:
+        self.src, self.out, self.spec, self.run = src, out, spec, run
+        self.progress = progress
+        self.name = publish.new_run()
+        self.began = time.monotonic()
+
+    def summary(self) -> ExtractSummary:
+        self._check_output_place()
+        if self.run.executor == "process" and not self.run.dry_run:
+            warm_up()
+        found = scan(
+            self.src,
+            layout=self.spec.layout,
+            classes=self.spec.classes,
+            max_pixels=self.run.max_pixels,
+            hidden=self._hidden(),
+            progress=self.progress,
+        )
+        made = plan(found, self.spec, max_pixels=self.run.max_pixels)
+        unreadable = [one for one in made.skipped if one.kind == "unreadable"]
+        check_not_empty(made, len(unreadable))
+        existing = look_at_output(self.out, made)
+        existing.refuse_unless(overwrite=self.run.overwrite)
+        self._check_room(made, existing)
+        if self.run.dry_run:
+            return self._summarise(made, "planned", made.skipped, 0, made.n_bytes)
+        if not made.n_patches:
+            raise self._unreadable(unreadable, existing.n_kept)
+        publish.remove_stale_drafts(*self._draft_places(made), time.time())
+        records = self._run(made, existing)
+        skipped = tuple(sorted([*made.skipped, *(one for r in records for one in r.skipped)], key=lambda one: one.path))
+        unreadable = [one for one in skipped if one.kind == "unreadable"]
+        if unreadable and (self.run.on_error == "stop" or len(unreadable) - len(made.images) == 0):
+            raise self._unreadable(unreadable, sum(record.state != "stopped" for record in records))
+        kept = sum(record.state == "kept" for record in records)
+        fresh = self._seal(made, records, skipped)
+        existing.remove_old()
+        state = "made" if fresh or kept < len(records) else "already done"
+        return self._summarise(made, state, skipped, kept, sum(record.n_bytes for record in records))
+
+    def _check_output_place(self) -> None:
+        folder = os.path.dirname(self.out) or b"."
+        shown = os.fsdecode(self.out)
+        if os.path.isdir(self.out):
+            raise UsageError(f"{shown}: is a folder; expected the name of a file to write, such as out.h5")
+        if not os.path.isdir(folder):
+            raise UsageError(f"{shown}: the folder {os.fsdecode(folder)} does not exist: create it first")
+        inside, source = os.path.realpath(folder), os.path.realpath(self.src)
+        if inside.startswith(os.path.join(source, b"")):
+            raise UsageError(f"{shown}: stands among the images of {os.fsdecode(self.src)}: write it elsewhere")
+
+    def _hidden(self) -> frozenset[bytes]:
+        """Names of the output within the source folder, should it stand there."""
+        if os.path.realpath(os.path.dirname(self.out) or b".") != os.path.realpath(self.src):
+            return frozenset()
+        return frozenset(map(os.path.basename, (self.out, shards_folder(self.out))))
+
+    def _workers(self, made: Plan) -> int:
+        """As asked for; otherwise one a processor, as many as memory allows. Never more than there are shards."""
+        if self.run.executor == "serial":
+            return 1
+        n = self.run.workers or room.n_cpus()
+        memory = room.available_memory()
+        if self.run.workers is None and memory is not None:
+            n = min(n, max(1, memory // made.worker_bytes))
+        return max(1, min(n, len(made.shards)))
+
+    def _check_room(self, made: Plan, existing: ExistingOutput) -> None:
+        """Memory and disk, before the first decode."""
+        n, memory = self._workers(made), room.available_memory()
+        if memory is not None and n * made.worker_bytes > memory:
+            largest = max(made.images, key=lambda image: image.width * image.height)
+            raise NotEnoughSpace(
+                f"{n} workers need {n * made.worker_bytes:,} bytes of memory, {memory:,} are available: use fewer "
+                f"--workers, or --max-pixels below {largest.width * largest.height:,} "
+                f"(the largest image is {os.fsdecode(largest.path)}, {largest.width}x{largest.height})"
+            )
+        if self.spec.compression != "none":  # what it comes to is only known afterwards
+            return
+        missing = [made.rows(shard) * made.recipe.patch_bytes for shard in existing.missing]
+        folder = os.path.dirname(self.out) or b"."
+        needed, free = sum(missing) + _SPARE_BYTES * bool(missing), room.free_bytes(folder)
+        if needed > free:
+            raise NotEnoughSpace(
+                f"{os.fsdecode(self.out)}: needs {needed:,} bytes on disk, {free:,} are free in {os.fsdecode(folder)}"
+            )
+        limit = room.largest_file()
+        if limit is not None and missing and max(missing) > limit:
+            raise NotEnoughSpace(
+                f"{os.fsdecode(self.out)}: a file of {max(missing):,} bytes is needed, the limit on file size "
+                f"(ulimit -f) is {limit:,} bytes: raise it, or use a smaller --shard-size"
+            )
+
+    def _draft_places(self, made: Plan) -> tuple[list[bytes], list[bytes]]:
+        folder = os.path.dirname(self.out) or b"."
+        shards = [os.path.basename(path) for path in self._paths(made)]
+        return [folder, shards_folder(self.out)], [os.path.basename(self.out), *shards]
+
+    def _paths(self, made: Plan) -> list[bytes]:
+        recipe = made.recipe
+        return [shard_path(self.out, recipe.plan_id, k, recipe.n_shards) for k in range(recipe.n_shards)]
+
+    def _run(self, made: Plan, existing: ExistingOutput) -> list[ShardRecord]:
+        folder, _ = self._draft_places(made)
+        paths = self._paths(made)
+        tasks = [
+            Task(
+                shard=k,
+                path=path,
+                root=made.root,
+                portions=made.shards[k],
+                n_rows=made.rows(k),
+                recipe=made.recipe,
+                run=self.name,
+                digest=existing.digests.get(k, ""),
+                keep_going=self.run.on_error == "skip",
+                skipped=made.skipped if len(paths) == 1 else (),
+            )
+            for k, path in enumerate(paths)
+        ]
+        records: dict[int, ShardRecord] = {}
+        total, done = made.n_patches, 0
+
+        def tick(at_work: Sequence[tuple[Task, int]]) -> None:
+            begun = sum(task.n_rows * max(0, n - 1) // len(task.portions) for task, n in at_work)
+            self.progress(Progress("cut", done + begun, total, "patches"))
+
+        try:
+            if len(paths) > 1:
+                os.makedirs(shards_folder(self.out), exist_ok=True)
+            running = run_tasks(
+                tasks,
+                executor=self.run.executor,
+                n_workers=self._workers(made),
+                tick=tick,
+                clean=lambda: publish.remove_drafts(folder, self.name),
+            )
+            with contextlib.closing(running):
+                for record in running:
+                    records[record.shard] = record
+                    done += tasks[record.shard].n_rows
+        except OSError as error:
+            raise write_error(self.out, error, made.n_bytes) from error
+        finally:
+            with contextlib.suppress(OSError):
+                os.rmdir(shards_folder(self.out))  # goes only when it is empty
+        return [records[k] for k in range(len(tasks))]
+
+    def _seal(self, made: Plan, records: Sequence[ShardRecord], skipped: Sequence[Skipped]) -> bool:
+        if made.recipe.n_shards == 1:
+            return False
+        self.progress(Progress("index", 0, 1, "files"))
+        try:
+            return seal(self.out, made, records, skipped, self.name)
+        except OSError as error:
+            raise write_error(self.out, error, made.n_patches * 32) from error
+
+    def _unreadable(self, unreadable: Sequence[Skipped], n_shards: int) -> UnreadableInputs:
+        listed = "\n".join(f"  {show(one.path)}: {one.reason}" for one in unreadable)
+        files = f"{len(unreadable)} file{'s' * (len(unreadable) != 1)}"
+        kept = f"; {n_shards} finished shards are kept" if n_shards else ""
+        return UnreadableInputs(
+            f"{files} in {os.fsdecode(self.src)} could not be read, so no data set was made{kept}:\n{listed}\n"
+            f"Mend or remove them, or leave them out with --on-error skip."
+        )
+
+    def _summarise(
+        self, made: Plan, state: Any, skipped: Sequence[Skipped], n_kept: int, n_bytes: int
+    ) -> ExtractSummary:
+        unreadable = frozenset(one.path for one in skipped if one.kind == "unreadable")
+        classes = tuple(
+            ClassSummary(
+                name=os.fsdecode(account.name),
+                images=account.n_images - account.n_small,
+                patches=account.n_patches,
+                pixels=account.n_pixels,
+                pixels_uncovered=account.n_uncovered,
+                pixels_padded=account.n_padded,
+            )
+            for account in made.accounts_without(unreadable)
+        )
+        return ExtractSummary(
+            output=os.fsdecode(self.out),
+            state=state,
+            plan_id=made.recipe.plan_id,
+            patches=sum(one.patches for one in classes),
+            patch_shape=made.recipe.patch_shape,
+            stride=tuple(self.spec.stride),
+            edge=self.spec.edge,
+            images=sum(one.images for one in classes),
+            classes=classes,
+            splits=tuple(map(os.fsdecode, made.recipe.splits)),
+            shards=made.recipe.n_shards,
+            shards_kept=n_kept,
+            bytes=n_bytes,
+            pixels=sum(one.pixels for one in classes),
+            pixels_uncovered=sum(one.pixels_uncovered for one in classes),
+            pixels_padded=sum(one.pixels_padded for one in classes),
+            notes=tuple(_notes(made, unreadable)),
+            left_out=_left_out(skipped),
+            workers=self._workers(made),
+            worker_bytes=made.worker_bytes,
+            seconds=round(time.monotonic() - self.began, 3),
+        )
+
+
+def _notes(made: Plan, unreadable: frozenset[bytes]) -> Iterable[str]:
+    """Conversions, each with its count."""
+    images = [image for image in made.images if image.path not in unreadable]
+    target = {1: "gray", 3: "RGB", 4: "RGBA"}[made.recipe.channels]
+    for model, n in sorted(Counter(image.model for image in images).items()):
+        if model in ("CMYK", "YCbCr", "LAB") or (made.recipe.channels == 1 and model not in ("1", "L", "LA", "La")):
+            yield f"{_count(n, 'image')} converted from {model} to {target}"
+    gray = sum(image.is_gray for image in images)
+    if made.recipe.channels != 1 and gray:
+        yield f"{_count(gray, 'gray image')} stored as {target}"
+    alpha = sum(image.alpha for image in images)
+    if alpha and made.recipe.channels != 4:
+        color = "#%02x%02x%02x" % made.recipe.spec.background
+        yield f"{_count(alpha, 'image')} with transparency composited on {color}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def _left_out(skipped: Sequence[Skipped]) -> tuple[LeftOut, ...]:
+    """Files left out, grouped by reason, largest group first within a kind."""
+    groups: dict[tuple[str, str], list[bytes]] = {}
+    for one in skipped:
+        reason = "smaller than a patch" if one.kind == "small" else one.reason
+        groups.setdefault((one.kind, reason), []).append(one.path)
+    kinds = ("unreadable", "small", "ignored")
+    return tuple(
+        LeftOut(kind, reason, len(paths), tuple(show(path) for path in paths[:_EXAMPLES]))  # type: ignore[arg-type]
+        for (kind, reason), paths in sorted(
+            groups.items(), key=lambda item: (kinds.index(item[0][0]), -len(item[1]), item[0])
+        )
+    )

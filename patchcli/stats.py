@@ -1,0 +1,113 @@
+"""Sums over all patches of an image, taken from the image itself: each px counts as often as a window holds it.
+
+The windows of a grid are a product, so the count of a px is `weights(y axis)[y] * weights(x axis)[x]`. That reads each
+px once where the patches hold it `1 / (1 - overlap)^2` times, and integers make the result exact in any order.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from patchcli.cut import mirror
+from patchcli.grid import Axis, Grid
+from patchcli.specs import Edge
+
+_MOST_ROWS = 257  # 257 * 255 is the largest sum of bytes that 16 bits hold
+_BAND_BYTES = 1 << 19  # widened to 16 bits it stays within the cache of a core
+
+
+class Moments(NamedTuple):
+    """Exact sums over px: how many (per channel), their values and their squares, each list (C,)."""
+
+    n: int
+    sums: tuple[int, ...]
+    squares: tuple[int, ...]
+
+    def __add__(self, other: object) -> Moments:
+        if not isinstance(other, Moments):
+            return NotImplemented
+        if not self.sums:
+            return other
+        if not other.sums:
+            return self
+        sums = tuple(a + b for a, b in zip(self.sums, other.sums, strict=True))
+        squares = tuple(a + b for a, b in zip(self.squares, other.squares, strict=True))
+        return Moments(self.n + other.n, sums, squares)
+
+    def mean_std(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Mean and population standard deviation per channel, float64 (C,), in grey levels."""
+        mean = [total / self.n for total in self.sums]
+        # n * squares - sums^2 in whole numbers: no cancellation
+        std = [(max(0, self.n * q - s * s) ** 0.5) / self.n for s, q in zip(self.sums, self.squares, strict=True)]
+        return np.array(mean), np.array(std)
+
+
+NOTHING = Moments(0, (), ())
+
+
+def weights(axis: Axis, numbers: range, edge: Edge) -> npt.NDArray[np.int64]:
+    """How many of the windows `numbers` hold each px of an axis, int64 (length,)."""
+    starts = axis.starts[numbers.start : numbers.stop]
+    steps = np.zeros(max(axis.end, axis.length) + 1, np.int64)
+    np.add.at(steps, starts, 1)
+    np.add.at(steps, starts + axis.patch, -1)
+    counts = np.cumsum(steps)[:-1]
+    inside = counts[: axis.length].copy()
+    if edge == "reflect":
+        beyond = np.arange(axis.length, len(counts))
+        np.add.at(inside, mirror(beyond, axis.length), counts[axis.length :])
+    return inside
+
+
+def moments(
+    image: npt.NDArray[np.uint8], grid: Grid, *, rows: range | None = None, edge: Edge = "drop", pad_value: int = 0
+) -> Moments:
+    """Sums over all patches that `cut` makes of an image, without cutting it.
+
+    Parameters
+    ----------
+    image : uint8 (height, width, C)
+    grid, rows, edge, pad_value
+        As for `patchcli.cut.cut`.
+    """
+    rows = range(grid.y.n) if rows is None else rows
+    if not grid.n_patches or not rows:
+        return NOTHING
+    height, width, channels = image.shape
+    per_row, per_column = weights(grid.y, rows, edge), weights(grid.x, range(grid.x.n), edge)
+    end = int(np.flatnonzero(per_column)[-1]) + 1
+    lines = image.reshape(height, width * channels)[:, : end * channels]
+    totals = np.zeros((2, end * channels), np.int64)
+    for weight in np.unique(per_row[per_row > 0]):
+        totals += weight * _column_sums(lines, np.flatnonzero(per_row == weight))
+    sums, squares = np.einsum("kxc,x->kc", totals.reshape(2, end, channels), per_column[:end])
+    n = len(rows) * grid.x.n * grid.y.patch * grid.x.patch
+    n_padded = 0 if edge == "reflect" else n - int(per_row.sum()) * int(per_column.sum())
+    return Moments(
+        n,
+        tuple(int(total) + n_padded * pad_value for total in sums),
+        tuple(int(total) + n_padded * pad_value**2 for total in squares),
+    )
+
+
+def _column_sums(lines: npt.NDArray[np.uint8], picked: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+    """Sums and sums of squares of each column over the picked rows, int64 (2, columns).
+
+    The squares of bytes fill 16 bits; their high and low bytes are summed apart, which numpy does at memory speed.
+    """
+    n_columns = lines.shape[1]
+    sums, halves = np.zeros(n_columns, np.int64), np.zeros(2 * n_columns, np.int64)
+    step = max(1, min(_MOST_ROWS, _BAND_BYTES // n_columns))
+    wide = np.empty((step, n_columns), "<u2")
+    for start in range(0, len(picked), step):
+        chosen = picked[start : start + step]
+        contiguous = chosen[-1] - chosen[0] + 1 == len(chosen)
+        band = wide[: len(chosen)]
+        np.copyto(band, lines[chosen[0] : chosen[-1] + 1] if contiguous else lines[chosen])
+        sums += np.add.reduce(band, axis=0, dtype=np.uint16)
+        np.multiply(band, band, out=band)
+        halves += np.add.reduce(band.view(np.uint8), axis=0, dtype=np.uint16)
+    return np.stack([sums, halves[::2] + 256 * halves[1::2]])
