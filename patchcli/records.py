@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from patchcli.specs import ExtractSpec, Size
 
 SkipKind = Literal["ignored", "small", "unreadable"]
+_KINDS: Final = get_args(SkipKind)
+_EXAMPLES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,19 @@ class LeftOut:
     reason: str
     files: int
     examples: tuple[str, ...]
+
+
+def group_left_out(skipped: Sequence[Skipped]) -> tuple[LeftOut, ...]:
+    """Files left out, grouped by reason: the worst kind first, then the largest group."""
+    groups: dict[tuple[SkipKind, str], list[bytes]] = {}
+    for one in skipped:
+        reason = "smaller than a patch" if one.kind == "small" else one.reason
+        groups.setdefault((one.kind, reason), []).append(one.path)
+    order = sorted(groups.items(), key=lambda item: (-_KINDS.index(item[0][0]), -len(item[1]), item[0]))
+    return tuple(
+        LeftOut(kind, reason, len(paths), tuple(show(path) for path in paths[:_EXAMPLES]))
+        for (kind, reason), paths in order
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,90 @@
-"""What touches the user."""
+"""The command line: the group, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from patchcli import __version__
+from patchcli.errors import PatchcliError
+
+_COMMANDS = {"extract": "patchcli.cli.extract", "inspect": "patchcli.cli.inspect"}
+
+
+class _Group(click.Group):
+    """Imports a command when it is used, and turns what it raises into one message and a documented exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(_COMMANDS[cmd_name]).command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PatchcliError as error:
+            _fail(f"Error: {error}", error.exit_code)
+        except KeyboardInterrupt:
+            _fail("Stopped by Ctrl-C; the same command goes on.", 130)
+        except BrokenPipeError:
+            with contextlib.suppress(OSError):  # nobody reads on: not an error of ours, and nothing to say it to
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if _debugging():
+                raise
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            _fail(
+                f"Error: unexpected {type(error).__name__} in {os.path.basename(where.filename)}, line {where.lineno}: "
+                f"{error}\nThis is a bug in patchcli: please report it with the output of --debug.",
+                1,
+            )
+
+
+def _debugging() -> bool:
+    return "--debug" in sys.argv
+
+
+def _fail(message: str, exit_code: int) -> None:
+    if _debugging():
+        traceback.print_exc()
+    click.echo(message.encode("utf-8", "backslashreplace").decode(), err=True)
+    raise click.exceptions.Exit(exit_code)
+
+
+@click.group(
+    cls=_Group,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "PATCHCLI",
+        "max_content_width": 110,
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+    },
+)
+@click.version_option(__version__, "--version", prog_name="patchcli")
+def main() -> None:
+    """Folders of class-labelled images to training patches.
+
+    \b
+    patchcli extract data/ out.h5 --patch 64 --overlap 0.5
+    patchcli inspect out.h5
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 unreadable images (listed), 75 stopped by SIGTERM or SIGUSR1 (the same
+    command goes on), 130 Ctrl-C.
+    """
+
+
+if __name__ == "__main__":
+    main()

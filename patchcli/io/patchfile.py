@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, get_args
 
 import h5py
 import numpy as np
@@ -150,8 +150,9 @@ def names(table: h5.Array) -> tuple[bytes, ...]:
 def read_skipped(file: h5py.File) -> tuple[Skipped, ...]:
     """The files that were left out, with kind and reason."""
     columns = [names(h5.read_table(file, f"skipped/{column}")) for column in ("path", "reason", "kind")]
+    known = {kind.encode(): kind for kind in get_args(SkipKind)}
     return tuple(
-        Skipped(path, reason.decode(errors="replace"), cast("SkipKind", kind.decode(errors="replace")))
+        Skipped(path, reason.decode(errors="replace"), known.get(kind, "ignored"))
         for path, reason, kind in zip(*columns, strict=True)
     )
 

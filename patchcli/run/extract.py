@@ -19,12 +19,12 @@ from patchcli.plan import Plan, check_not_empty, plan
 from patchcli.records import (
     ClassSummary,
     ExtractSummary,
-    LeftOut,
     Progress,
     ProgressCallback,
     ShardRecord,
     Skipped,
     Task,
+    group_left_out,
     no_progress,
     show,
 )
@@ -44,7 +44,6 @@ from patchcli.specs import (
     RunSpec,
 )
 
-_EXAMPLES = 3
 _SPARE_BYTES = 16 << 20
 
 
@@ -277,7 +276,7 @@ class _Extraction:
     def _unreadable(self, unreadable: Sequence[Skipped], n_shards: int) -> UnreadableInputs:
         listed = "\n".join(f"  {show(one.path)}: {one.reason}" for one in unreadable)
         files = f"{len(unreadable)} file{'s' * (len(unreadable) != 1)}"
-        kept = f"; {n_shards} finished shards are kept" if n_shards else ""
+        kept = f"; {n_shards} finished shard{'s are' if n_shards > 1 else ' is'} kept" if n_shards else ""
         return UnreadableInputs(
             f"{files} in {os.fsdecode(self.src)} could not be read, so no data set was made{kept}:\n{listed}\n"
             f"Mend or remove them, or leave them out with --on-error skip."
@@ -304,7 +303,7 @@ class _Extraction:
             plan_id=made.recipe.plan_id,
             patches=sum(one.patches for one in classes),
             patch_shape=made.recipe.patch_shape,
-            stride=tuple(self.spec.stride),
+            stride=(self.spec.stride.width, self.spec.stride.height),
             edge=self.spec.edge,
             images=sum(one.images for one in classes),
             classes=classes,
@@ -316,7 +315,7 @@ class _Extraction:
             pixels_uncovered=sum(one.pixels_uncovered for one in classes),
             pixels_padded=sum(one.pixels_padded for one in classes),
             notes=tuple(_notes(made, unreadable)),
-            left_out=_left_out(skipped),
+            left_out=group_left_out(skipped),
             workers=self._workers(made),
             worker_bytes=made.worker_bytes,
             seconds=round(time.monotonic() - self.began, 3),
@@ -335,24 +334,9 @@ def _notes(made: Plan, unreadable: frozenset[bytes]) -> Iterable[str]:
         yield f"{_count(gray, 'gray image')} stored as {target}"
     alpha = sum(image.alpha for image in images)
     if alpha and made.recipe.channels != 4:
-        color = "#%02x%02x%02x" % made.recipe.spec.background
+        color = "#{:02x}{:02x}{:02x}".format(*made.recipe.spec.background)
         yield f"{_count(alpha, 'image')} with transparency composited on {color}"
 
 
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'s' * (n != 1)}"
-
-
-def _left_out(skipped: Sequence[Skipped]) -> tuple[LeftOut, ...]:
-    """Files left out, grouped by reason, largest group first within a kind."""
-    groups: dict[tuple[str, str], list[bytes]] = {}
-    for one in skipped:
-        reason = "smaller than a patch" if one.kind == "small" else one.reason
-        groups.setdefault((one.kind, reason), []).append(one.path)
-    kinds = ("unreadable", "small", "ignored")
-    return tuple(
-        LeftOut(kind, reason, len(paths), tuple(show(path) for path in paths[:_EXAMPLES]))  # type: ignore[arg-type]
-        for (kind, reason), paths in sorted(
-            groups.items(), key=lambda item: (kinds.index(item[0][0]), -len(item[1]), item[0])
-        )
-    )

@@ -1,0 +1,108 @@
+"""How far a run is, on stderr; and signals, which stop it through the same door."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+from patchcli.errors import Stopped
+from patchcli.records import Progress
+
+_LINE_SECONDS = 10.0
+_VERBS = {"scan": "scanned", "cut": "cut", "index": "index written for"}
+
+
+class Meter:
+    """Shows progress as a bar, as plain lines, or not at all; raises `Stopped` once a signal has come.
+
+    Parameters
+    ----------
+    style : {"auto", "bar", "log", "none"}
+    """
+
+    def __init__(self, style: str) -> None:
+        self.style = ("bar" if sys.stderr.isatty() else "log") if style == "auto" else style
+        self._signal: signal.Signals | None = None
+        self._phase = ""
+        self._bar: Any = None
+        self._began = self._said = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        """Take a report of the run."""
+        if self._signal is not None:
+            raise Stopped(*_message(self._signal))
+        if progress.phase != self._phase:
+            self._phase, self._began, self._first = progress.phase, time.monotonic(), progress.done
+            self._close()
+        if self.style == "bar":
+            self._show_bar(progress)
+        elif self.style == "log" and time.monotonic() - self._said >= _LINE_SECONDS:
+            self._said = time.monotonic()
+            click.echo(self._line(progress), err=True)
+
+    def _show_bar(self, progress: Progress) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(desc=progress.phase, unit=f" {progress.unit}", unit_scale=True, leave=False, smoothing=0.1)
+        if self._bar.total != progress.total:
+            self._bar.total = progress.total
+        self._bar.n = progress.done
+        self._bar.refresh()
+
+    def _line(self, progress: Progress) -> str:
+        line = f"{_VERBS[progress.phase]} {progress.done:,} of {progress.total:,} {progress.unit}"
+        seconds, done = time.monotonic() - self._began, progress.done - self._first
+        if done and progress.total:
+            rate = done / seconds
+            left = (progress.total - progress.done) / rate
+            line += f" ({progress.done / progress.total:.0%}), {rate:,.0f} {progress.unit}/s, {_duration(left)} left"
+        return line
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    @contextmanager
+    def listening(self) -> Iterator[Meter]:
+        """While inside, SIGTERM, SIGUSR1 and SIGINT only leave a note, which the next report acts on.
+
+        A second signal acts at once, as if this program did not catch it.
+        """
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+        before = {number: signal.getsignal(number) for number in numbers}
+
+        def leave_note(number: int, _: FrameType | None) -> None:
+            self._signal = signal.Signals(number)
+            for one in numbers:
+                signal.signal(one, signal.SIG_DFL)
+
+        for number in numbers:
+            if before[number] is not signal.SIG_IGN:  # nohup and background jobs of a shell ignore SIGINT: so do we
+                signal.signal(number, leave_note)
+        try:
+            yield self
+        finally:
+            self._close()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _message(number: signal.Signals) -> tuple[str, int]:
+    if number == signal.SIGINT:
+        return "stopped by Ctrl-C; finished shards are kept, the same command goes on", 130
+    return f"stopped by {number.name}; finished shards are kept, the same command goes on", 75
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

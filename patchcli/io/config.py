@@ -1,0 +1,79 @@
+"""Option files: TOML with options by name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from patchcli.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover - one of the two is taken
+    import tomli as tomllib
+
+_NOT_IN_FILES = frozenset({"config", "help", "debug", "as_json", "version"})
+
+
+def read_config(path: bytes, command: str, known: Sequence[str]) -> dict[str, Any]:
+    """Options for a command from a TOML file.
+
+    Parameters
+    ----------
+    path : bytes
+    command : str
+        Options stand at the top of the file, or in a table named after the command.
+    known : sequence of str
+        Names of the command's options, with underscores.
+
+    Returns
+    -------
+    dict
+        Values as text, numbers or booleans; lists joined as the command line would have them.
+
+    Raises
+    ------
+    UsageError
+        Not TOML, or a key that is no option: with the nearest one that is.
+    """
+    shown = os.fsdecode(path)
+    try:
+        with open(path, "rb") as file:
+            content = tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{shown}: not TOML: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{shown}: cannot be read: {error.strerror}") from None
+    table = content.pop(command, {}) if isinstance(content.get(command), dict) else {}
+    options: dict[str, Any] = {}
+    for key, value in {**_without_tables(content), **table}.items():
+        name = key.replace("-", "_")
+        name = "patch" if name == "patch_size" else name
+        if name not in known or name in _NOT_IN_FILES:
+            raise UsageError(f"{shown}: {key} is not an option of {command}{_nearest(name, known)}")
+        options[name] = _as_text(name, value, shown)
+    return options
+
+
+def _without_tables(content: dict[str, Any]) -> dict[str, Any]:
+    """Top-level keys; tables are other commands' sections."""
+    return {
+        key: value for key, value in content.items() if not (isinstance(value, dict) and key in ("extract", "inspect"))
+    }
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    options = [one for one in known if one not in _NOT_IN_FILES]
+    close = get_close_matches(name, options, 1, 0.5)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(options)}"
+
+
+def _as_text(name: str, value: Any, shown: str) -> Any:
+    if isinstance(value, list):
+        return ("x" if name in ("patch", "stride") else ",").join(map(str, value))
+    if isinstance(value, (str, bool, int, float)):
+        return value
+    raise UsageError(f"{shown}: {name} is a {type(value).__name__}: expected text, a number, true, false or a list")

@@ -1,0 +1,144 @@
+"""What is in a patchcli file, as one record: from its small tables, no pixel is read."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from patchcli.grid import plan_grid
+from patchcli.io.h5 import Array
+from patchcli.io.patchfile import Facts, names, opened, read_skipped, read_tables
+from patchcli.io.shards import ListedShard, listed_shards
+from patchcli.records import ClassSummary, LeftOut, group_left_out
+from patchcli.specs import Size
+
+
+@dataclass(frozen=True, slots=True)
+class ShardState:
+    """A shard as it stands on disk; `found` is empty when it is as the index says."""
+
+    name: str
+    bytes: int
+    patches: int
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What is in a patchcli file.
+
+    Attributes
+    ----------
+    role : {"single", "index", "shard"}
+    patch_shape : (int, int, int)
+        Height, width, channels.
+    bytes : int
+        On disk, of this file and the shards that it lists.
+    split_patches : dict of str to int
+    mean, std : tuple of float
+        Per channel over all patches, in grey levels.
+    """
+
+    path: str
+    role: str
+    plan_id: str
+    patches: int
+    patch_shape: tuple[int, int, int]
+    dtype: str
+    compression: str
+    images: int
+    bytes: int
+    classes: tuple[ClassSummary, ...]
+    split_patches: dict[str, int]
+    pixels: int
+    pixels_uncovered: int
+    pixels_padded: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    shards: tuple[ShardState, ...]
+    left_out: tuple[LeftOut, ...]
+    settings: dict[str, Any]
+
+    @property
+    def damaged(self) -> tuple[ShardState, ...]:
+        """Shards that are missing or not of the size that the index says."""
+        return tuple(shard for shard in self.shards if shard.found)
+
+
+def inspect_file(path: bytes) -> Inspection:
+    """Look into a patchcli file: index, single file or shard.
+
+    Raises
+    ------
+    FileNotFoundError, DamagedFile
+    """
+    with opened(path) as (file, facts):
+        tables = read_tables(file)
+        skipped = read_skipped(file)
+    shards = tuple(_state(shard) for shard in listed_shards(facts, tables))
+    classes = _classes(facts, tables)
+    splits = names(tables["splits"]) if "splits" in tables else ()
+    return Inspection(
+        path=os.fsdecode(path),
+        role=facts.role,
+        plan_id=facts.plan_id,
+        patches=facts.n_rows,
+        patch_shape=facts.patch_shape,
+        dtype=str(facts.dtype),
+        compression=str(facts.settings.get("compression", facts.compression)),
+        images=sum(one.images for one in classes),
+        bytes=os.path.getsize(path) + sum(shard.bytes for shard in shards),
+        classes=classes,
+        split_patches={os.fsdecode(name): int(np.sum(tables["split"] == row)) for row, name in enumerate(splits)},
+        pixels=sum(one.pixels for one in classes),
+        pixels_uncovered=sum(one.pixels_uncovered for one in classes),
+        pixels_padded=sum(one.pixels_padded for one in classes),
+        mean=tuple(round(float(value), 4) for value in tables["stats/mean"]),
+        std=tuple(round(float(value), 4) for value in tables["stats/std"]),
+        shards=shards,
+        left_out=group_left_out(skipped),
+        settings=facts.settings,
+    )
+
+
+def _state(shard: ListedShard) -> ShardState:
+    found = ""
+    try:
+        n_bytes = os.stat(shard.path).st_size
+        if n_bytes != shard.n_bytes:
+            found = f"{n_bytes:,} bytes"
+    except OSError:
+        found = "missing"
+    return ShardState(os.fsdecode(shard.name), shard.n_bytes, shard.n_rows, found)
+
+
+def _classes(facts: Facts, tables: dict[str, Array]) -> tuple[ClassSummary, ...]:
+    """Counts per class; coverage is worked out anew from the images' sizes and the settings."""
+    patch, stride = Size(*facts.settings["patch_size"]), Size(*facts.settings["stride"])
+    n_patches = Counter(tables["labels"].tolist())
+    images: Counter[int] = Counter()
+    pixels: Counter[int] = Counter()
+    uncovered: Counter[int] = Counter()
+    padded: Counter[int] = Counter()
+    columns = (tables[f"sources/{name}"].tolist() for name in ("label", "width", "height"))
+    for label, width, height in zip(*columns, strict=True):
+        grid = plan_grid(Size(width, height), patch, stride, facts.settings["edge"])
+        images[label] += 1
+        pixels[label] += width * height
+        uncovered[label] += grid.n_uncovered
+        padded[label] += grid.n_padded
+    return tuple(
+        ClassSummary(
+            name=os.fsdecode(name),
+            images=images[label],
+            patches=n_patches[label],
+            pixels=pixels[label],
+            pixels_uncovered=uncovered[label],
+            pixels_padded=padded[label],
+        )
+        for label, name in enumerate(names(tables["classes"]))
+    )

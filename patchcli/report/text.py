@@ -1,0 +1,168 @@
+"""Records as text for people and as JSON for programs: two renderings of the same facts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from patchcli.records import ClassSummary, ExtractSummary, LeftOut
+from patchcli.report.summary import Inspection
+
+_CLASSES_SHOWN = 24
+_SHARDS_SHOWN = 5
+_CHANNELS = {1: "gray", 3: "RGB", 4: "RGBA"}
+
+
+def as_json_text(record: Any) -> str:
+    """One JSON object with the fields of a record, stable keys, ASCII."""
+    return json.dumps(dataclasses.asdict(record), indent=2, default=str)
+
+
+def extract_lines(summary: ExtractSummary) -> Iterator[str]:
+    """What `extract` made, or would make: about a page."""
+    height, width, channels = summary.patch_shape
+    verb = {"made": "", "already done": " (already done)", "planned": " (dry run, nothing written)"}[summary.state]
+    yield f"{summary.output}: {summary.patches:,} patches of {width}x{height} px, {_CHANNELS[channels]}{verb}"
+    yield ""
+    yield from class_table(summary.classes)
+    yield ""
+    yield from aligned(_facts(summary))
+
+
+def inspect_lines(found: Inspection) -> Iterator[str]:
+    """What is in a file: about a page."""
+    height, width, channels = found.patch_shape
+    what = {"single": "", "index": "", "shard": ", one shard of a larger set"}[found.role]
+    model = _CHANNELS.get(channels, f"{channels} channels")
+    yield f"{found.path}: {found.patches:,} patches of {width}x{height} px, {model}, {found.dtype}{what}"
+    yield ""
+    yield from class_table(found.classes)
+    yield ""
+    yield from aligned(_inspected(found))
+
+
+def _inspected(found: Inspection) -> Iterator[tuple[str, str]]:
+    height, width, _ = found.patch_shape
+    stride = tuple(found.settings["stride"])
+    overlap = max(0, width - stride[0]), max(0, height - stride[1])
+    yield "geometry", f"stride {_pair(stride)} px (overlap {_pair(overlap)}), edge {found.settings['edge']}"
+    for name, patches in found.split_patches.items():
+        yield f"split {name}", f"{patches:,} patches ({patches / max(1, found.patches):.1%})"
+    covered = f"{found.pixels_uncovered / found.pixels:.1%}" if found.pixels else "-"
+    yield "never covered", f"{found.pixels_uncovered:,} of {found.pixels:,} px ({covered})"
+    if found.pixels_padded:
+        yield "padded", f"{found.pixels_padded:,} px outside the images"
+    yield "mean", "  ".join(f"{value:.2f}" for value in found.mean)
+    yield "std", "  ".join(f"{value:.2f}" for value in found.std)
+    n_shards = max(1, len(found.shards))
+    yield "size", f"{size(found.bytes)} in {n_shards:,} shard{'s' * (n_shards != 1)}, compression {found.compression}"
+    for shard in found.damaged[:_SHARDS_SHOWN]:
+        yield "damaged", f"{shard.name}: {shard.found}, expected {shard.bytes:,} bytes"
+    yield from left_out_facts(found.left_out)
+    yield "plan", found.plan_id
+    yield "settings", json.dumps(found.settings, sort_keys=True)
+
+
+def class_table(classes: Sequence[ClassSummary]) -> Iterator[str]:
+    """Classes with counts, aligned; the middle of a very long list is left out, the totals are not."""
+    rows = [("class", "images", "patches", "never covered")]
+    rows += [_row(one.name, [one]) for one in classes]
+    if len(rows) > _CLASSES_SHOWN + 2:
+        rows[_CLASSES_SHOWN:] = [(f"({len(classes) - _CLASSES_SHOWN + 1} more)", "", "", "")]
+    rows.append(_row(f"{len(classes)} classes" if len(classes) != 1 else "1 class", classes))
+    yield from table(rows)
+
+
+def _row(name: str, classes: Sequence[ClassSummary]) -> tuple[str, ...]:
+    pixels = sum(one.pixels for one in classes)
+    uncovered = sum(one.pixels_uncovered for one in classes)
+    share = f"{uncovered / pixels:.1%}" if pixels else "-"
+    return (name, f"{sum(c.images for c in classes):,}", f"{sum(c.patches for c in classes):,}", f"{share} of px")
+
+
+def _facts(summary: ExtractSummary) -> Iterator[tuple[str, str]]:
+    height, width, _ = summary.patch_shape
+    overlap = max(0, width - summary.stride[0]), max(0, height - summary.stride[1])
+    yield "geometry", f"stride {_pair(summary.stride)} px (overlap {_pair(overlap)}), edge {summary.edge}"
+    if summary.splits:
+        yield "splits", ", ".join(summary.splits)
+    shards = f"{summary.shards:,} shard{'s' * (summary.shards != 1)}"
+    if summary.shards_kept and summary.state == "made":
+        shards += f" ({summary.shards_kept:,} kept from before)"
+    yield "size", f"{size(summary.bytes)} in {shards}"
+    if summary.state == "planned":
+        workers = f"{summary.workers} worker{'s' * (summary.workers != 1)}"
+        yield "memory", f"at most {size(summary.worker_bytes)} a worker, {workers}"
+    yield "never covered", _uncovered(summary)
+    if summary.pixels_padded:
+        yield "padded", f"{summary.pixels_padded:,} px outside the images"
+    for note in summary.notes:
+        yield "converted", note
+    yield from left_out_facts(summary.left_out)
+    if summary.state != "planned":
+        yield "time", _rate(summary)
+
+
+def left_out_facts(left_out: Iterable[LeftOut]) -> Iterator[tuple[str, str]]:
+    """Each reason for which files were left out, with its count and an example."""
+    said = False
+    for one in left_out:
+        example = one.examples[0] + (", ..." if one.files > 1 else "")
+        yield f"left out, {one.kind}", f"{one.files:,} file{'s' * (one.files != 1)}: {one.reason} ({example})"
+        said = True
+    if not said:
+        yield "left out", "nothing"
+
+
+def _uncovered(summary: ExtractSummary) -> str:
+    if not summary.pixels_uncovered:
+        return "0 px"
+    text = f"{summary.pixels_uncovered:,} of {summary.pixels:,} px ({summary.pixels_uncovered / summary.pixels:.1%})"
+    height, width, _ = summary.patch_shape
+    if summary.stride[0] > width or summary.stride[1] > height:
+        return f"{text}: the stride is larger than the patch"
+    if summary.edge == "drop":
+        return f"{text}: --edge shift, pad or reflect would cover them"
+    return text
+
+
+def _rate(summary: ExtractSummary) -> str:
+    text = f"{summary.seconds:,.1f} s"
+    if summary.state == "made" and summary.seconds:
+        rate, speed = summary.patches / summary.seconds, summary.bytes / summary.seconds / 1e6
+        if not summary.shards_kept:
+            text += f", {rate:,.0f} patches/s, {speed:,.0f} MB/s"
+    return text
+
+
+def _pair(values: tuple[int, int]) -> str:
+    return f"{values[0]}" if values[0] == values[1] else f"{values[0]}x{values[1]}"
+
+
+def size(n_bytes: int) -> str:
+    """Bytes in words: exact, and in the unit people compare."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= factor:
+            return f"{n_bytes:,} bytes ({n_bytes / factor:.1f} {unit})"
+    return f"{n_bytes:,} bytes"
+
+
+def aligned(facts: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Names and values in two columns."""
+    listed = list(facts)
+    width = max(len(name) for name, _ in listed)
+    for name, value in listed:
+        yield f"  {name:<{width}}  {value}"
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Rows of text, the first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            f"{row[0]:<{widths[0]}}",
+            *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
+        yield ("  " + "  ".join(cells)).rstrip()
