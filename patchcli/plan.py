@@ -11,8 +11,8 @@ import xxhash
 
 from patchcli.errors import UsageError
 from patchcli.grid import Grid, plan_grid
-from patchcli.records import Image, Portion, Recipe, Scan, Skipped
-from patchcli.specs import ExtractSpec, Size
+from patchcli.records import Image, Portion, Recipe, Scan, Skipped, show
+from patchcli.specs import ExtractSpec, Layout, Size
 
 SPLIT_ABOVE = 4
 """An image is split over shards when its patches alone exceed this many shard sizes."""
@@ -114,7 +114,7 @@ def plan(scan: Scan, spec: ExtractSpec, *, max_pixels: int) -> Plan:
         No images, or a patch larger than every image.
     """
     channels = _channels(scan.images, spec)
-    layout = "splits" if scan.splits else "classes"
+    layout: Layout = "splits" if scan.splits else "classes"
     settings = replace(spec, layout=layout).settings()
     plan_id = _plan_id(settings, channels, scan)
     accounts = [ClassAccount(name) for name in scan.classes]
@@ -157,8 +157,8 @@ def check_not_empty(made: Plan, n_unreadable: int) -> None:
         raise UsageError("no images: there is no image file below the class folders")
     patch = made.recipe.spec.patch_size
     raise UsageError(
-        f"patch {patch} is larger than every image ({small[0].reason.split(' is ')[0]} px and alike, {len(small)} images): "
-        f"choose a smaller --patch, or --edge pad"
+        f"patch {patch} is larger than every image ({len(small)} images, such as {show(small[0].path)}: "
+        f"{small[0].reason}); choose a smaller --patch, or --edge pad"
     )
 
 

@@ -20,10 +20,10 @@ _COMMANDS = {"extract": "patchcli.cli.extract", "inspect": "patchcli.cli.inspect
 class _Group(click.Group):
     """Imports a command when it is used, and turns what it raises into one message and a documented exit code."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = importlib.import_module(_COMMANDS[cmd_name]).command
@@ -75,7 +75,7 @@ def _fail(message: str, exit_code: int) -> None:
 )
 @click.version_option(__version__, "--version", prog_name="patchcli")
 def main() -> None:
-    """Folders of class-labelled images to training patches.
+    r"""Folders of class-labelled images to training patches.
 
     \b
     patchcli extract data/ out.h5 --patch 64 --overlap 0.5

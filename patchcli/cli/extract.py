@@ -134,10 +134,8 @@ def _choice(kind: Any) -> click.Choice[str]:
 @options.json_
 @options.debug
 @click.pass_context
-def command(
-    ctx: click.Context, src: str, out: str, progress: str, as_json: bool, config: str | None, debug: bool, **given: Any
-) -> None:
-    """Cut the images of SRC/<class>/** into overlapping patches and write them to OUT.h5.
+def command(ctx: click.Context, /, src: str, out: str, progress: str, as_json: bool, **given: Any) -> None:
+    r"""Cut the images of SRC/<class>/** into overlapping patches and write them to OUT.h5.
 
     \b
     patchcli extract data/ out.h5 --patch 64 --overlap 0.5

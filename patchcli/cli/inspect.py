@@ -15,15 +15,15 @@ from patchcli.errors import DamagedFile
 @options.config
 @options.json_
 @options.debug
-def command(file: str, as_json: bool, config: str | None, debug: bool) -> None:
-    """Show what is in FILE.h5: patches, classes, geometry, shards, what was left out, settings.
+def command(file: str, as_json: bool) -> None:
+    r"""Show what is in FILE.h5: patches, classes, geometry, shards, what was left out, settings.
 
     \b
     patchcli inspect out.h5
     patchcli inspect out.h5 --json
 
-    FILE.h5 may be a data set, its index, or one shard. No pixel is read. A shard that is missing or of the wrong size is
-    listed, and the exit code is 1.
+    FILE.h5 may be a data set, its index, or one shard. No pixel is read. A shard that is missing or of the wrong size
+    is listed, and the exit code is 1.
     """
     from patchcli.report.summary import inspect_file
     from patchcli.report.text import as_json_text, inspect_lines

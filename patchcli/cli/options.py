@@ -40,6 +40,7 @@ def config(command: F) -> F:
         type=click.Path(exists=True, dir_okay=False),
         callback=_load_config,
         is_eager=True,
+        expose_value=False,
         metavar="FILE",
         help='Take options from a TOML file (patch = 64, on_error = "skip"); the command line wins over it.',
     )(command)
@@ -52,7 +53,9 @@ def json_(command: F) -> F:
 
 def debug(command: F) -> F:
     """`--debug`: tracebacks."""
-    return click.option("--debug", is_flag=True, help="Show a traceback when something fails.")(command)
+    return click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback when something fails.")(
+        command
+    )
 
 
 def progress(command: F) -> F:

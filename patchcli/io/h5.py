@@ -28,7 +28,7 @@ LIBVER: Final = ("v110", "v110")
 ALIGNMENT: Final = 4096
 _CHUNK_BYTES: Final = 1 << 18
 _MOST_BYTES: Final = 1 << 34
-_FILTERS: Final = {
+_FILTERS: Final[dict[str, dict[str, Any]]] = {
     "none": {},
     "gzip": {"compression": "gzip", "compression_opts": 4},
     "lzf": {"compression": "lzf"},
@@ -130,8 +130,8 @@ def lay_out(attributes: Mapping[str, Any], pixels: Pixels | None, tables: Mappin
         the key `sources/path@name`.
     """
     sink = _Pieces()
-    # Everything is aligned, not the pixels alone: HDF5 would put small data into the gap before them, and the bytes there
-    # would depend on values that are only known when the pixels are.
+    # Everything is aligned, not the pixels alone: HDF5 would put small data into the gap before them, and the bytes
+    # there would depend on values that are only known when the pixels are.
     interval = 1 if pixels is None else ALIGNMENT
     with h5py.File(sink, "w", libver=LIBVER, alignment_threshold=1, alignment_interval=interval) as file:
         _write_attributes(file, attributes)

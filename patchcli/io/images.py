@@ -20,7 +20,7 @@ from typing import BinaryIO, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
-from PIL import ImageColor
+from PIL import ImageColor, UnidentifiedImageError
 
 from patchcli.errors import UsageError
 from patchcli.records import Image
@@ -55,8 +55,8 @@ _PLUGINS: Final = {
 }
 _IMAGE_SUFFIXES: Final = frozenset(
     (
-        b".jpg .jpeg .jpe .jfif .mpo .png .apng .tif .tiff .svs .bmp .dib .webp .gif .ppm .pgm .pbm .pnm .jp2 .j2k .jpx "
-        b".avif .heic .heif .jxl .psd .tga .ico .exr .hdr .dng .cr2 .nef .arw .dcm .ndpi .scn .mrxs"
+        b".jpg .jpeg .jpe .jfif .mpo .png .apng .tif .tiff .svs .bmp .dib .webp .gif .ppm .pgm .pbm .pnm .jp2 .j2k "
+        b".avif .heic .heif .jxl .psd .tga .exr .hdr .dng .cr2 .nef .arw .dcm .ndpi .scn .mrxs"
     ).split()
 )
 _MODELS: Final = frozenset(["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB"])
@@ -180,7 +180,7 @@ def _open(file: BinaryIO, kind: str) -> Pillow.Image:
 
 def _said(error: Exception, kind: str | None = None) -> str:
     """An exception in one short line, without paths."""
-    if isinstance(error, Pillow.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return f"broken {kind or 'image'} header"
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
@@ -210,7 +210,8 @@ def _bits(image: Pillow.Image, kind: str, file: BinaryIO) -> int:
     if kind == "TIFF":
         bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
         return max(bits) if isinstance(bits, tuple) else int(bits)
-    arguments = image.tile[0][3] if image.tile else None
+    tile = getattr(image, "tile", None)
+    arguments = tile[0][3] if tile else None
     if kind == "PNG":
         return 16 if isinstance(arguments, str) and arguments.endswith("16B") else 8
     if kind == "PPM" and isinstance(arguments, tuple) and isinstance(arguments[-1], int):

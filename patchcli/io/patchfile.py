@@ -222,7 +222,7 @@ def iterate_patches(fd: int, file: h5py.File, facts: Facts) -> Iterator[tuple[ra
                 ) from None
         else:
             read_exactly(
-                fd, memoryview(patches.reshape(-1)).cast("B"), facts.offset + start * facts.patch_bytes, facts.path
+                fd, patches.reshape(-1).view(np.uint8).data, facts.offset + start * facts.patch_bytes, facts.path
             )
         yield rows, patches
 
@@ -238,7 +238,7 @@ def read_exactly(fd: int, buffer: memoryview, offset: int, path: bytes) -> None:
 
 def digests(patches: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """XXH3-64 of each patch (k, H, W, C), C order; uint64 (k,)."""
-    flat = memoryview(patches.reshape(-1)).cast("B")
+    flat = patches.reshape(-1).view(np.uint8).data
     size = len(flat) // max(1, len(patches))
     digest = xxhash.xxh3_64_intdigest
     return np.array([digest(flat[at : at + size]) for at in range(0, len(flat), size)] if len(flat) else [], np.uint64)

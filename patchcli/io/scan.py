@@ -71,7 +71,7 @@ def scan(
     names = sorted(set(itertools.chain.from_iterable(_folders(parent, hidden) for parent in parents)))
     chosen = _choose(root, names, classes)
     found: list[tuple[_Found, int, int]] = []
-    for number, parent in enumerate(parents):
+    for number in range(len(parents)):
         base = splits[number] + b"/" if splits else b""
         split = number if splits else -1
         for entry in _listing(root, base, skipped):

@@ -95,7 +95,7 @@ class ContiguousWriter:
         self._patch_bytes = int(np.prod(pixels.shape[1:])) * pixels.dtype.itemsize
 
     def add(self, block: npt.NDArray[np.uint8]) -> None:
-        view = memoryview(block).cast("B") if block.ndim == 1 else memoryview(block.reshape(-1))
+        view = block.reshape(-1).data
         self.digests.extend(_digests(view, self._patch_bytes))
         self._digest.update(view)
         self._draft.write(view, self._position)
@@ -127,7 +127,7 @@ class ChunkedWriter:
 
     def add(self, block: npt.NDArray[np.uint8]) -> None:
         patch_bytes = block[0].nbytes
-        self.digests.extend(_digests(memoryview(block.reshape(-1)), patch_bytes))
+        self.digests.extend(_digests(block.reshape(-1).data, patch_bytes))
         while len(block):
             n = min(len(block), len(self._chunk) - self._filled)
             self._chunk[self._filled : self._filled + n] = block[:n]

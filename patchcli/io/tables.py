@@ -36,7 +36,7 @@ class Rows:
         return len(self.source)
 
     @classmethod
-    def of(cls, portions: Sequence[Portion], spec: ExtractSpec, recipe: Recipe) -> Rows:
+    def of(cls, portions: Sequence[Portion], spec: ExtractSpec) -> Rows:
         """From the portions of a shard: all known before a pixel is read."""
         coords = []
         for portion in portions:

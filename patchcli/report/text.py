@@ -67,7 +67,7 @@ def _inspected(found: Inspection) -> Iterator[tuple[str, str]]:
 
 def class_table(classes: Sequence[ClassSummary]) -> Iterator[str]:
     """Classes with counts, aligned; the middle of a very long list is left out, the totals are not."""
-    rows = [("class", "images", "patches", "never covered")]
+    rows: list[tuple[str, ...]] = [("class", "images", "patches", "never covered")]
     rows += [_row(one.name, [one]) for one in classes]
     if len(rows) > _CLASSES_SHOWN + 2:
         rows[_CLASSES_SHOWN:] = [(f"({len(classes) - _CLASSES_SHOWN + 1} more)", "", "", "")]

@@ -18,7 +18,7 @@ from patchcli.records import Portion, ShardRecord, Skipped, Task
 from patchcli.stats import NOTHING, moments
 
 
-def keep_or_build(task: Task, note: Callable[[int], None] = lambda n_images: None) -> ShardRecord:
+def keep_or_build(task: Task, note: Callable[[int], None] = lambda _: None) -> ShardRecord:
     """Keep the shard if it is there, whole and of this plan; otherwise build it.
 
     Every byte is looked at: a shard with one flipped bit is built again.
@@ -33,7 +33,7 @@ def keep_or_build(task: Task, note: Callable[[int], None] = lambda n_images: Non
     return build_shard(task, note)
 
 
-def build_shard(task: Task, note: Callable[[int], None] = lambda n_images: None) -> ShardRecord:
+def build_shard(task: Task, note: Callable[[int], None] = lambda _: None) -> ShardRecord:
     """Build a shard and publish it under its final name.
 
     Parameters
@@ -73,8 +73,8 @@ def write_error(path: bytes, error: OSError, needed: int) -> PatchcliError:
     if error.errno in (27, 28, 122):  # EFBIG, ENOSPC, EDQUOT
         room = free_bytes(os.path.dirname(path))
         return NotEnoughSpace(
-            f"{shown}: {os.strerror(error.errno)}: about {needed:,} bytes were needed for this file, {room:,} are free; "
-            f"nothing half-written was left, make room and run the same command again"
+            f"{shown}: {os.strerror(error.errno)}: about {needed:,} bytes were needed for this file, {room:,} are "
+            f"free; nothing half-written was left, make room and run the same command again"
         )
     return OutputConflict(f"{shown}: cannot be written: {error.strerror or error}")
 
@@ -90,7 +90,7 @@ def _attempt(
     recipe, spec = task.recipe, task.recipe.spec
     role = "single" if recipe.n_shards == 1 else "shard"
     attributes = root_attributes(role, recipe, task.shard)
-    rows = Rows.of(portions, spec, recipe)
+    rows = Rows.of(portions, spec)
     left_out = sorted([*task.skipped, *skipped], key=lambda one: one.path)
     decoder = Decoder(recipe.channels, spec.background)
     block = new_block(recipe.patch_bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 
 from patchcli.errors import WorkerDied
@@ -17,6 +17,7 @@ from patchcli.specs import ExecutorName
 _TICK_SECONDS = 0.1
 _GRACE_SECONDS = 0.5
 
+Records = Generator[ShardRecord, None, None]
 Tick = Callable[[Sequence[tuple[Task, int]]], None]
 """Called with the tasks at work and how many images each has begun."""
 
@@ -28,7 +29,7 @@ def run_tasks(
     n_workers: int,
     tick: Tick,
     clean: Callable[[], None],
-) -> Iterator[ShardRecord]:
+) -> Records:
     """Run all tasks; records come in the order in which they are done.
 
     A worker that dies takes its whole pool with it, so every task at work is then tried once more, alone in a new
@@ -69,7 +70,7 @@ def run_tasks(
         raise WorkerDied("\n".join(died))
 
 
-def _run_serial(tasks: Sequence[Task], tick: Tick, clean: Callable[[], None]) -> Iterator[ShardRecord]:
+def _run_serial(tasks: Sequence[Task], tick: Tick, clean: Callable[[], None]) -> Records:
     try:
         for task in tasks:
 
@@ -83,8 +84,8 @@ def _run_serial(tasks: Sequence[Task], tick: Tick, clean: Callable[[], None]) ->
 
 def _run_pool(
     waiting: deque[Task], n_workers: int, tick: Tick, clean: Callable[[], None], suspects: list[tuple[Task, int]]
-) -> Iterator[ShardRecord]:
-    """Run tasks until none waits or the pool breaks; `suspects` are then the tasks at work, and the images they had begun."""
+) -> Records:
+    """Run tasks until none waits or the pool breaks; then `suspects` are those at work and their images begun."""
     pool = WorkerPool(n_workers)
     at_work: dict[Future[ShardRecord], tuple[Task, int]] = {}
     free = list(range(n_workers))

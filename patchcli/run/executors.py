@@ -1,4 +1,4 @@
-"""Who works: this process, or a few others. Both are `concurrent.futures.Executor`s; serial is the oracle in the tests."""
+"""Who works: this process, or a few others, each a `concurrent.futures.Executor`; serial is the oracle in the tests."""
 
 from __future__ import annotations
 
@@ -78,9 +78,7 @@ class WorkerPool(ProcessPoolExecutor):
 
     def __init__(self, n_workers: int) -> None:
         self._context = _Context()
-        self.board: Any = self._context.RawArray(
-            "q", n_workers
-        )  # no lock: a worker killed inside one would hang the rest
+        self.board: Any = self._context.RawArray("q", n_workers)  # no lock: one killed in it would hang all
         super().__init__(n_workers, mp_context=self._context, initializer=_begin_worker, initargs=(self.board,))
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -119,7 +117,7 @@ def note(slot: int, n_images: int) -> None:
 
 
 def _begin_worker(board: Any) -> None:
-    """Signals are the parent's business; when it is gone, so are we. Decoders' own complaints are not for a terminal."""
+    """Signals are the parent's business; when it is gone, so are we. Decoders' complaints are not for a terminal."""
     global _board
     _board = board
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):

@@ -1,0 +1,294 @@
+"""A data set as one array of patches: rows in any order, read past HDF5 and checked by their digests."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from patchcli.errors import DamagedFile, UsageError
+from patchcli.io import h5
+from patchcli.io.patchfile import Facts, digests, names, opened, read_exactly, read_rows, read_skipped, read_tables
+from patchcli.records import Skipped
+
+__all__ = ["PatchSet", "Sources", "open"]
+
+Array = npt.NDArray[Any]
+Rows = npt.NDArray[np.int64]
+
+_MOST_OPEN: Final = 32
+_MOST_BUFFERS: Final = (
+    256  # in one read; POSIX lets a system refuse more than 1024, and smaller reads stay in the cache
+)
+_ITERATED_BYTES: Final = 1 << 20
+_MEND: Final = "run the same extract command again, it rebuilds that shard"
+
+
+def open(path: str | os.PathLike[str], *, check: bool = True) -> PatchSet:
+    """Open a data set, or one shard of it, for reading.
+
+    Only the small tables are read; a shard is opened when a patch of it is asked for.
+
+    Parameters
+    ----------
+    path : path
+        `out.h5`: an index, a data set in one file, or a shard.
+    check : bool
+        Whether each patch that is read is compared with its digest.
+
+    Raises
+    ------
+    FileNotFoundError
+    DamagedFile
+        Not a patchcli file, or its tables are broken or contradict each other.
+    """
+    return PatchSet(_Whole(os.path.abspath(os.fsencode(path)), check))
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The images of a data set, one a row.
+
+    Attributes
+    ----------
+    path : tuple of bytes
+        Relative to the source folder.
+    width, height : int32 (m,)
+        Upright, px.
+    sha256 : S64 (m,)
+        Of the file, hex digits.
+    label : int64 (m,)
+        Row of the classes.
+    """
+
+    path: tuple[bytes, ...]
+    width: npt.NDArray[np.int32]
+    height: npt.NDArray[np.int32]
+    sha256: npt.NDArray[np.bytes_]
+    label: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+
+class PatchSet:
+    """Patches as an array (n, H, W, C) on disk, with the tables that say what each of them is.
+
+    `ps[i]` is an array (H, W, C); slices, lists in any order and masks give (k, H, W, C). May be read from many threads,
+    from children after fork, and pickled. Reading raises IndexError for an index out of range, and DamagedFile naming
+    the shard that is missing, foreign or truncated, or where a patch is not as it was written.
+
+    Attributes
+    ----------
+    labels : int64 (n,)
+        Rows of `classes`.
+    coords : int32 (n, 2)
+        (x, y) of the top-left corner in the upright image, px.
+    source : int32 (n,)
+        Rows of `sources`.
+    split : uint8 (n,) or None
+        Rows of `splits`.
+    digest : uint64 (n,)
+        XXH3-64 of each patch's bytes.
+    classes, splits : tuple of str
+    sources : Sources
+    mean, std : float64 (C,)
+        Over all patches of the data set, in a subset too.
+    skipped : tuple of Skipped
+        Files that gave no patches, each with its reason.
+    settings : dict
+        What the data set was made with.
+    plan_id, path : str
+    patch_shape : (int, int, int)
+        Height, width, channels.
+    dtype : numpy.dtype
+    """
+
+    def __init__(self, whole: _Whole, rows: Rows | None = None) -> None:
+        tables, chosen = whole.tables, slice(None) if rows is None else rows
+        self._whole, self._rows = whole, rows
+        self.labels: npt.NDArray[np.int64] = tables["labels"][chosen]
+        self.coords: npt.NDArray[np.int32] = tables["coords"][chosen]
+        self.source: npt.NDArray[np.int32] = tables["source"][chosen]
+        self.split: npt.NDArray[np.uint8] | None = tables["split"][chosen] if "split" in tables else None
+        self.digest: npt.NDArray[np.uint64] = tables["digest"][chosen]
+        self.classes, self.splits, self.sources = whole.classes, whole.splits, whole.sources
+        self.mean: npt.NDArray[np.float64] = tables["stats/mean"]
+        self.std: npt.NDArray[np.float64] = tables["stats/std"]
+        self.skipped, self.settings = whole.skipped, whole.facts.settings
+        self.plan_id, self.path = whole.facts.plan_id, os.fsdecode(whole.path)
+        self.patch_shape, self.dtype = whole.facts.patch_shape, whole.facts.dtype
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Any) -> Array:
+        positions = _positions(index, len(self))
+        rows = np.atleast_1d(positions if self._rows is None else self._rows[positions])
+        patches = self._whole.read(rows)
+        return patches if positions.ndim else patches[0]
+
+    def __iter__(self) -> Iterator[Array]:
+        step = max(1, _ITERATED_BYTES // self._whole.facts.patch_bytes)
+        for start in range(0, len(self), step):
+            yield from self[start : start + step]
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.patch_shape))
+        part = "" if self._rows is None else f" of {self._whole.facts.n_rows:,}"
+        return f"<PatchSet {self.path!r}: {len(self):,}{part} patches {size} {self.dtype}, {len(self.classes)} classes>"
+
+    def subset(self, indices: Any = None, *, split: str | None = None) -> PatchSet:
+        """Some of the patches as a set of their own, which shares the open shards.
+
+        Parameters
+        ----------
+        indices : slice, list or mask
+            As in `ps[indices]`; order and duplicates are kept.
+        split : str
+            Instead: one of `splits`.
+
+        Raises
+        ------
+        UsageError
+            No such split, or both or neither given.
+        IndexError
+        """
+        if (indices is None) == (split is None):
+            raise UsageError("subset takes either indices or split=..., for instance subset(split='train')")
+        if split is not None:
+            if self.split is None or split not in self.splits:
+                there = f"the splits are {', '.join(self.splits)}" if self.splits else "the data set has no splits"
+                raise UsageError(f"{self.path}: no split {split!r}: {there}")
+            indices = self.split == self.splits.index(split)
+        positions = np.atleast_1d(_positions(indices, len(self)))
+        return PatchSet(self._whole, positions if self._rows is None else self._rows[positions])
+
+    def class_counts(self) -> dict[str, int]:
+        """Patches of each class by name, in the order of `classes`."""
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        return dict(zip(self.classes, counts.tolist(), strict=True))
+
+    def class_weight(self) -> dict[int, float]:
+        """Weight of each label, n / (n_classes * count), as scikit-learn's `balanced`; empty classes are left out."""
+        counts = np.bincount(self.labels, minlength=len(self.classes)).tolist()
+        n_classes = sum(count > 0 for count in counts)
+        return {label: len(self) / (n_classes * count) for label, count in enumerate(counts) if count}
+
+    def close(self) -> None:
+        """Close the open shards; a later read opens them again."""
+        self._whole.close()
+
+    def __enter__(self) -> PatchSet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A name travels, not the tables: each process reads them from the file, which is no slower than a pipe.
+        return _reopen, (self._whole.path, self._whole.check, self.plan_id, self._rows)
+
+
+def _reopen(path: bytes, check: bool, plan_id: str, rows: Rows | None) -> PatchSet:
+    whole = _Whole(path, check)
+    if whole.facts.plan_id != plan_id:
+        raise DamagedFile(
+            f"{os.fsdecode(path)}: was replaced since it was opened: has plan {whole.facts.plan_id}, expected {plan_id}"
+        )
+    return PatchSet(whole, rows)
+
+
+def _positions(index: Any, n: int) -> Rows:
+    """What an index means: int64 () for a number, (k,) for all else."""
+    if isinstance(index, slice):
+        return np.arange(*index.indices(n), dtype=np.int64)
+    asked = np.asarray(index)
+    if asked.dtype == bool and asked.ndim == 1:
+        if len(asked) != n:
+            raise IndexError(f"mask of length {len(asked)}, expected {n}, the number of patches")
+        return np.flatnonzero(asked)
+    if asked.shape == (0,):
+        return np.empty(0, np.int64)
+    # A tuple would name axes in numpy, and rows here.
+    whole_numbers = asked.dtype.kind in "iu" or isinstance(index, int)
+    if asked.ndim > 1 or asked.dtype == bool or not whole_numbers or isinstance(index, tuple):
+        raise TypeError(f"patches are indexed by numbers, slices, lists of numbers or masks, not by {index!r:.60}")
+    outside = np.asarray((asked < -n) | (asked >= n), bool)
+    if outside.any():
+        raise IndexError(f"index {asked[outside].flat[0]} is out of range for {n} patches")
+    positions = asked.astype(np.int64)
+    return np.asarray(np.where(positions < 0, positions + n, positions))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a shard stands, and what it must be."""
+
+    path: bytes
+    shard: int
+    n_rows: int
+    n_bytes: int
+
+
+@dataclass(eq=False)
+class _Shard:
+    """An open shard. Whoever reads holds a reference, and the last one to let go closes it, in no one's midst."""
+
+    facts: Facts
+    file: Any  # h5py.File of compressed pixels
+    fd: int  # of contiguous pixels
+    closing: contextlib.ExitStack
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.closing.close()
+
+    def read(self, rows: list[int], targets: list[int], patches: Array) -> None:
+        """Read ascending rows into `patches[targets]`, neighbours in the file in one go."""
+        facts = self.facts
+        if facts.offset is None:
+            patches[targets] = read_rows(self.file, facts, rows)
+            return
+        size, flat = facts.patch_bytes, memoryview(patches.reshape(-1)).cast("B")
+        start = 0
+        while start < len(rows):
+            stop, most = start + 1, min(len(rows), start + _MOST_BUFFERS)
+            while stop < most and rows[stop] == rows[stop - 1] + 1:
+                stop += 1
+            buffers = [flat[target * size : (target + 1) * size] for target in targets[start:stop]]
+            offset = facts.offset + rows[start] * size
+            n = os.preadv(self.fd, buffers, offset)
+            if n < size * len(buffers):
+                for at, buffer in enumerate(buffers):
+                    done = min(size, max(0, n - at * size))
+                    read_exactly(self.fd, buffer[done:], offset + at * size + done, facts.path)
+            start = stop
+
+
+class _OpenShards:
+    """The shards that are open in one process, the least recently used first."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.shards: dict[int, _Shard] = {}
+
+
+class _Whole:
+    """A data set as it stands on disk, which a PatchSet and its subsets share."""
+
+    def __init__(self, path: bytes, check: bool) -> None:
+        self.path, self.check = path, check
+        with opened(path) as (file, self.facts):
+            self.tables = read_tables(file)
+            self.skipped: tuple[Skipped, ...] = read_skipped(file)
+        ...
