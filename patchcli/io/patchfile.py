@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -225,6 +226,32 @@ def iterate_patches(fd: int, file: h5py.File, facts: Facts) -> Iterator[tuple[ra
                 fd, patches.reshape(-1).view(np.uint8).data, facts.offset + start * facts.patch_bytes, facts.path
             )
         yield rows, patches
+
+
+def read_rows(file: h5py.File, facts: Facts, rows: Sequence[int]) -> npt.NDArray[Any]:
+    """Compressed patches by ascending row, duplicates allowed: (k, H, W, C). Each chunk is decompressed once.
+
+    Raises
+    ------
+    DamagedFile
+        A checksum fails, or the codec's package is missing.
+    """
+    if facts.compression in ("lz4", "zstd"):
+        h5.load_plugins(facts.compression)
+    pixels = file["patches"]
+    patches = np.empty((len(rows), *facts.patch_shape), facts.dtype)
+    done = 0
+    for _, group in itertools.groupby(rows, lambda row: row // pixels.chunks[0]):
+        wanted = list(group)
+        try:
+            span = pixels[wanted[0] : wanted[-1] + 1]
+        except Exception as error:
+            raise DamagedFile(
+                f"{os.fsdecode(facts.path)}: patches {wanted[0]} to {wanted[-1]} cannot be read: {error}"
+            ) from None
+        patches[done : done + len(wanted)] = span[np.subtract(wanted, wanted[0])]
+        done += len(wanted)
+    return patches
 
 
 def read_exactly(fd: int, buffer: memoryview, offset: int, path: bytes) -> None:

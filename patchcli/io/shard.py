@@ -75,6 +75,9 @@ class PixelWriter(Protocol):
     def finish(self, tables: Mapping[str, h5.Array]) -> tuple[int, str]:
         """Write the tables; size of the file in bytes, and its XXH3-128 as 32 hex digits."""
 
+    def close(self) -> None:
+        """Let go of everything, finished or not; before the draft goes away."""
+
 
 class ContiguousWriter:
     """Uncompressed pixels at a fixed aligned offset.
@@ -110,6 +113,9 @@ class ContiguousWriter:
             return layout.n_bytes, file_digest(self._draft.fd)
         self._digest.update(tail)
         return layout.n_bytes, self._digest.hexdigest()
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class ChunkedWriter:
@@ -150,6 +156,11 @@ class ChunkedWriter:
         self._sink.check()
         return self._sink.size, file_digest(self._draft.fd)
 
+    def close(self) -> None:
+        # HDF5 must not be left with an open file: it would write to it at exit, and crash where it cannot
+        self._sink.forget()
+        self._file.close()
+
 
 class _DraftSink(h5.Sink):
     """Hands HDF5's writes on to a draft and never fails: the first error is kept and raised by `check`."""
@@ -158,11 +169,12 @@ class _DraftSink(h5.Sink):
         super().__init__()
         self._draft = draft
         self._error: OSError | None = None
+        self._forgotten = False
 
     def write(self, block: Any) -> int:
         piece = memoryview(block).cast("B")
         try:
-            if self._error is None:
+            if self._error is None and not self._forgotten:
                 self._draft.write(piece, self.position)
         except OSError as error:
             self._error = error
@@ -175,6 +187,10 @@ class _DraftSink(h5.Sink):
         block[len(piece) :] = bytes(len(block) - len(piece))
         self.position += len(block)
         return len(block)
+
+    def forget(self) -> None:
+        """Write nothing from now on."""
+        self._forgotten = True
 
     def check(self) -> None:
         """Raise what went wrong on the way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 
@@ -103,21 +104,24 @@ def _attempt(
             writer = ContiguousWriter(draft, attributes, pixels, shard_tables(rows, recipe, left_out, NOTHING, None))
         else:
             writer = ChunkedWriter(draft, attributes, pixels, spec.compression)
-        for number, portion in enumerate(portions):
-            note(number + 1)
-            try:
-                image, sha256 = decoder.decode(task.root, portion.image)
-            except Unreadable as error:
-                bad[portion.source] = Skipped(portion.image.path, str(error), "unreadable")
+        with contextlib.closing(writer):
+            for number, portion in enumerate(portions):
+                note(number + 1)
+                try:
+                    image, sha256 = decoder.decode(task.root, portion.image)
+                except Unreadable as error:
+                    bad[portion.source] = Skipped(portion.image.path, str(error), "unreadable")
+                if bad:
+                    continue
+                grid = portion_grid(portion, spec)
+                for patches in cut(
+                    image, grid, rows=portion.rows, block=block, edge=spec.edge, pad_value=spec.pad_value
+                ):
+                    writer.add(patches)
+                total += moments(image, grid, rows=portion.rows, edge=spec.edge, pad_value=spec.pad_value)
+                rows.sha256.append(sha256)
             if bad:
-                continue
-            grid = portion_grid(portion, spec)
-            for patches in cut(image, grid, rows=portion.rows, block=block, edge=spec.edge, pad_value=spec.pad_value):
-                writer.add(patches)
-            total += moments(image, grid, rows=portion.rows, edge=spec.edge, pad_value=spec.pad_value)
-            rows.sha256.append(sha256)
-        if bad:
-            return None, bad
-        n_bytes, digest = writer.finish(shard_tables(rows, recipe, left_out, total, writer.digests))
-        draft.publish()
+                return None, bad
+            n_bytes, digest = writer.finish(shard_tables(rows, recipe, left_out, total, writer.digests))
+            draft.publish()
     return ShardRecord(task.shard, "built", n_bytes, digest, skipped), {}

@@ -43,12 +43,15 @@ def warm_up() -> None:
     again. numpy's thread pool is switched off in it: workers are the parallelism.
     """
     multiprocessing.set_forkserver_preload([_WORKER])
+    # A signal to the whole process group is ours to act on: what we start here inherits the mask and lives on.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
     before = os.environ.get("OPENBLAS_NUM_THREADS")
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     try:
         with _hidden_main():
             multiprocessing.forkserver.ensure_running()
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if before is None:
             del os.environ["OPENBLAS_NUM_THREADS"]
         else:

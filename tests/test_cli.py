@@ -1,0 +1,273 @@
+"""The command line: options and where they come from, exit codes, messages, what is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import patchcli
+from patchcli.cli import main
+from photos import crops
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return crops(tmp_path_factory.mktemp("photos") / "data", per_class=3)
+
+
+def invoke(*arguments: object, env: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(main, [str(one) for one in arguments], env=env, prog_name="patchcli")
+
+
+def extract(tree: Path, out: Path, *more: object, env: dict[str, str] | None = None) -> Result:
+    return invoke("extract", tree, out, "--executor", "serial", *more, env=env)
+
+
+def settings(out: Path) -> dict[str, Any]:
+    return patchcli.open(out).settings
+
+
+def test_extract_says_what_it_made(tree: Path, tmp_path: Path) -> None:
+    done = extract(tree, tmp_path / "out.h5", "--patch", 64, "--overlap", 0.5)
+    assert done.exit_code == 0, done.output
+    assert done.stderr == ""
+    n = len(patchcli.open(tmp_path / "out.h5"))
+    assert f"{n:,} patches of 64x64 px, RGB" in done.stdout
+    for word in ("brick", "retina", "4 classes", "1 shard", "bytes", "never covered", "left out", "patches/s"):
+        assert word in done.stdout
+    again = extract(tree, tmp_path / "out.h5", "--patch", 64, "--overlap", 0.5)
+    assert again.exit_code == 0
+    assert "already done" in again.stdout
+
+
+def test_json_has_the_same_facts(tree: Path, tmp_path: Path) -> None:
+    (tree / "brick/.hidden.jpg").touch()
+    done = extract(tree, tmp_path / "out.h5", "--patch", 150, "--json")
+    (tree / "brick/.hidden.jpg").unlink()
+    facts = json.loads(done.stdout)
+    assert facts["patches"] == len(patchcli.open(tmp_path / "out.h5")) == sum(c["patches"] for c in facts["classes"])
+    assert facts["bytes"] == (tmp_path / "out.h5").stat().st_size
+    assert facts["left_out"] == [
+        {"kind": "ignored", "reason": "hidden file", "files": 1, "examples": ["brick/.hidden.jpg"]}
+    ]
+    assert facts["pixels_uncovered"] > 0
+    assert facts["state"] == "made"
+
+
+def test_dry_run(tree: Path, tmp_path: Path) -> None:
+    done = extract(tree, tmp_path / "out.h5", "--patch", 64, "--dry-run")
+    assert done.exit_code == 0
+    assert "nothing written" in done.stdout
+    assert "a worker" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_come_from_file_environment_and_command_line_in_that_order(tree: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('patch = 50\noverlap = 0.2\nedge = "shift"\n')
+    out = tmp_path / "out.h5"
+    assert extract(tree, out, "--config", config).exit_code == 0
+    assert settings(out)["patch_size"] == [50, 50]
+    assert settings(out)["stride"] == [40, 40]
+    assert settings(out)["edge"] == "shift"
+    env = {"PATCHCLI_EXTRACT_PATCH": "60"}
+    assert extract(tree, out, "--config", config, "--overwrite", env=env).exit_code == 0
+    assert settings(out)["patch_size"] == [60, 60]
+    assert extract(tree, out, "--config", config, "--overwrite", "--patch", "70", env=env).exit_code == 0
+    assert settings(out)["patch_size"] == [70, 70]
+    assert settings(out)["edge"] == "shift"
+
+
+def test_a_stronger_stride_beats_a_weaker_overlap(tree: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[extract]\noverlap = 0.5\n")
+    out = tmp_path / "out.h5"
+    assert extract(tree, out, "--config", config, "--stride", "40x30").exit_code == 0
+    assert settings(out)["stride"] == [40, 30]
+    both = extract(tree, out, "--overlap", "0.5", "--stride", "32")
+    assert both.exit_code == 2
+    assert "--overlap and --stride" in both.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("pach = 64", "pach is not an option of extract; did you mean patch?"),
+        ("patch = = 3", "not TOML"),
+        ("patch = {a = 1}", "patch is a dict"),
+        ("json = true", "json is not an option"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tree: Path, tmp_path: Path, content: str, expected: str) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(content)
+    done = extract(tree, tmp_path / "out.h5", "--config", config)
+    assert done.exit_code == 2
+    assert expected in done.stderr
+    assert "c.toml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--overlap", "1"], "could be 1 px or the whole patch"),
+        (["--overlap", "-0.5"], "expected 0 or more"),
+        (["--overlap", "64"], "less than the patch"),
+        (["--patch", "0"], "patch"),
+        (["--patch", "sixty"], "expected a whole number"),
+        (["--patch", "1000"], "larger than every image"),
+        (["--edge", "wrap"], "--edge"),
+        (["--classes", "brik"], "did you mean brick?"),
+        (["--background", "nocolour"], "background"),
+        (["--shard-size", "0"], "shard_size"),
+        (["--workers", "0"], "--workers"),
+        (["--pad-value", "300", "--edge", "pad"], "pad_value"),
+    ],
+)
+def test_usage_errors_end_with_2(tree: Path, tmp_path: Path, arguments: list[str], expected: str) -> None:
+    done = extract(tree, tmp_path / "out.h5", *arguments)
+    assert done.exit_code == 2, done.output
+    assert expected in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exit_codes_of_conflict_and_unreadable(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    assert extract(tree, out, "--patch", 64).exit_code == 0
+    conflict = extract(tree, out, "--patch", 128)
+    assert conflict.exit_code == 1
+    assert "patch_size: 64 -> 128" in conflict.stderr
+    (tree / "brick/bad.jpg").write_text("<!DOCTYPE html><html>")
+    try:
+        bad = extract(tree, tmp_path / "bad.h5", "--patch", 64)
+        assert bad.exit_code == 3
+        assert "brick/bad.jpg: an HTML page" in bad.stderr
+        assert extract(tree, tmp_path / "bad.h5", "--patch", 64, "--on-error", "skip").exit_code == 0
+    finally:
+        (tree / "brick/bad.jpg").unlink()
+
+
+def test_underscores_and_aliases(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    assert extract(tree, out, "--patch_size", "64", "--on_error", "skip").exit_code == 0
+    assert settings(out)["patch_size"] == [64, 64]
+
+
+def test_classes_in_the_order_asked_for(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    assert extract(tree, out, "--classes", "retina,brick").exit_code == 0
+    ps = patchcli.open(out)
+    assert ps.classes == ("retina", "brick")
+    assert {one.path for one in ps.skipped} == {b"grass/", b"ihc/"}
+
+
+def test_inspect(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    extract(tree, out, "--patch", 64, "--shard-size", "300kB")
+    done = invoke("inspect", out)
+    assert done.exit_code == 0, done.output
+    n = len(patchcli.open(out))
+    assert f"{n:,} patches of 64x64 px, RGB, uint8" in done.stdout
+    facts = json.loads(invoke("inspect", out, "--json").stdout)
+    assert facts["patches"] == n
+    assert [c["name"] for c in facts["classes"]] == ["brick", "grass", "ihc", "retina"]
+    assert facts["settings"]["patch_size"] == [64, 64]
+    files = [out, *out.with_suffix(".shards").iterdir()]
+    assert facts["bytes"] == sum(path.stat().st_size for path in files)
+    assert len(facts["shards"]) == len(files) - 1
+    made = json.loads(extract(tree, out, "--patch", 64, "--shard-size", "300kB", "--json").stdout)
+    for key in ("patches", "images", "classes", "pixels", "pixels_uncovered", "pixels_padded", "plan_id"):
+        assert facts[key] == made[key]
+    shard = sorted(out.with_suffix(".shards").iterdir())[0]
+    assert "one shard of a larger set" in invoke("inspect", shard).stdout
+    shard.unlink()
+    missing = invoke("inspect", out)
+    assert missing.exit_code == 1
+    assert shard.name in missing.stdout
+    assert "rebuilds them" in missing.stderr
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text", b"\x89HDF\r\n\x1a\n"])
+def test_inspect_refuses_what_is_not_ours(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.h5"
+    if content is not None:
+        path.write_bytes(content)
+    done = invoke("inspect", path)
+    assert done.exit_code == 1
+    assert "x.h5" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "patchcli", *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_as_a_real_process(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    done = command("extract", tree, out, "--patch", 64, "--overlap", 0.5)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "patches" in done.stdout
+    assert command("inspect", out).returncode == 0
+    assert command("extract", tree, out, "--patch", 32).returncode == 1
+    assert command("extract", tree, out, "--nonsense").returncode == 2
+    assert command("--version").stdout.strip().endswith(patchcli.__version__)
+
+
+def test_a_reader_that_goes_away_is_no_error(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    extract(tree, out, "--patch", 64)
+    line = f"{sys.executable} -m patchcli inspect {out} --json | head -c 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_fifo_does_not_hang(tree: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data/a"
+    data.mkdir(parents=True)
+    os.mkfifo(data / "pipe.png")
+    (data / "folder.png").mkdir()
+    (data / "0.jpg").write_bytes((tree / "brick/0.jpg").read_bytes())
+    done = command("extract", tmp_path / "data", tmp_path / "out.h5", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["left_out"] == [
+        {"kind": "ignored", "reason": "not a regular file", "files": 1, "examples": ["a/pipe.png"]}
+    ]
+
+
+def test_log_lines_are_plain_and_on_stderr(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("patchcli.cli.progress._LINE_SECONDS", 0.0)
+    done = extract(tree, tmp_path / "out.h5", "--progress", "log")
+    lines = done.stderr.splitlines()
+    assert any(line.startswith("scanned ") for line in lines)
+    assert any("patches" in line and line.startswith("cut ") for line in lines)
+    assert "\r" not in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_the_bar_is_shown_on_demand(tree: Path, tmp_path: Path) -> None:
+    done = extract(tree, tmp_path / "out.h5", "--progress", "bar")
+    assert "cut" in done.stderr
+    assert extract(tree, tmp_path / "none.h5", "--progress", "none").stderr == ""
+
+
+@pytest.mark.slow
+def test_help_starts_fast() -> None:
+    def fastest(*arguments: str) -> float:
+        seconds = []
+        for _ in range(9):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+            seconds.append(time.perf_counter() - began)
+        return min(seconds)
+
+    assert fastest("-m", "patchcli", "--help") < 2.5 * fastest("-c", "import click")

@@ -1,0 +1,273 @@
+"""Real signals and real deaths at random moments: what is there is whole, and the same command goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import patchcli
+from photos import bytes_of, leftovers, many
+
+OPTIONS = ["--patch", "64", "--overlap", "0.5", "--shard-size", "24MiB", "-j", "2"]
+N_IMAGES = 16
+_FIELD_PARENT, _FIELD_SESSION = 1, 3
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return many(tmp_path_factory.mktemp("many") / "data", N_IMAGES)
+
+
+@pytest.fixture(scope="module")
+def expected(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    out = tmp_path_factory.mktemp("expected") / "out.h5"
+    assert run(tree, out).returncode == 0
+    return bytes_of(out)
+
+
+def command(tree: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "patchcli", "extract", str(tree), str(out), *OPTIONS, *more]
+
+
+def run(tree: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(tree, out, *more), capture_output=True, text=True, timeout=120)
+
+
+@contextlib.contextmanager
+def started(tree: Path, out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """A run in a session of its own, so that all its processes can be found."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command(tree, out, *more), stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            for pid in session(process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def session(leader: int) -> list[int]:
+    """Processes of a session that live."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[_FIELD_SESSION]) == leader and fields[0] != "Z":
+                    found.append(int(entry.name))
+    return found
+
+
+def drafting(leader: int) -> dict[int, str]:
+    """Workers of a session by the draft that they have open."""
+    found = {}
+    for pid in session(leader):
+        with contextlib.suppress(OSError):
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                target = os.readlink(link)
+                if target.endswith(".tmp"):
+                    found[pid] = target
+    return found
+
+
+def wait_for(condition: object, seconds: float = 20.0) -> object:
+    """Poll until a callable gives something true."""
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.005)
+    raise AssertionError("waited in vain")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)], ids=["TERM", "USR1", "INT"]
+)
+@pytest.mark.parametrize("group", [False, True], ids=["parent", "group"])
+def test_signals_end_soon_and_truthfully(
+    tree: Path, expected: dict[str, str], tmp_path: Path, number: signal.Signals, code: int, group: bool
+) -> None:
+    out = tmp_path / "out.h5"
+    with started(tree, out) as process:
+        wait_for(lambda: drafting(process.pid))
+        sent = time.monotonic()
+        (os.killpg if group else os.kill)(process.pid, number)
+        _, stderr = process.communicate(timeout=20)
+        assert time.monotonic() - sent < 10
+        assert process.returncode == code
+        assert "the same command goes on" in stderr
+        assert "Traceback" not in stderr
+        wait_for(lambda: not session(process.pid), 5)
+    assert not out.exists()
+    assert leftovers(tmp_path) == []
+    assert run(tree, out).returncode == 0
+    assert bytes_of(out) == expected
+
+
+def random_moments(seed: int, n: int) -> list[tuple[signal.Signals, float]]:
+    rng = random.Random(seed)
+    kinds = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGKILL]
+    return [(rng.choice(kinds), rng.uniform(0.05, 1.2)) for _ in range(n)]
+
+
+def interrupt_until_done(tree: Path, out: Path, moments: list[tuple[signal.Signals, float]]) -> None:
+    """Start the same command again and again and end it; what has its final name is always whole."""
+    for number, seconds in moments:
+        with started(tree, out) as process:
+            time.sleep(seconds)
+            process.send_signal(number)
+            process.communicate(timeout=20)
+            # before the handlers stand, the signal's own default ends the process
+            assert process.returncode in (0, 75, 130, -number)
+            wait_for(lambda pid=process.pid: not session(pid), 10)
+        shards = out.with_suffix(".shards")
+        for path in sorted(shards.glob("[!.]*")) if shards.is_dir() else []:
+            assert len(patchcli.open(path)) > 0
+
+
+def test_random_moments(tree: Path, expected: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    interrupt_until_done(tree, out, random_moments(1, 5))
+    assert run(tree, out).returncode == 0
+    assert bytes_of(out) == expected
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_many_random_moments(tree: Path, expected: dict[str, str], tmp_path: Path) -> None:
+    for seed in range(12):
+        out = tmp_path / f"{seed}.h5"
+        interrupt_until_done(tree, out, random_moments(seed, 6))
+        assert run(tree, out).returncode == 0
+        assert list(bytes_of(out).values()) == list(expected.values()) or seed
+    assert leftovers(tmp_path) == []
+
+
+def test_a_killed_worker_is_replaced(tree: Path, expected: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    with started(tree, out) as process:
+        workers = wait_for(lambda: drafting(process.pid))
+        assert isinstance(workers, dict)
+        os.kill(next(iter(workers)), signal.SIGKILL)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert "patches" in stdout
+    assert bytes_of(out) == expected
+    assert leftovers(tmp_path) == []
+
+
+def test_a_shard_that_kills_its_worker_is_named_and_the_others_are_made(
+    tree: Path, expected: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.h5"
+    with started(tree, out) as process:
+        while process.poll() is None:
+            for pid, draft in drafting(process.pid).items():
+                if "-00001.h5." in draft:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            time.sleep(0.002)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "00001.h5: its worker died twice" in stderr
+    assert ".jpg (image " in stderr
+    assert "Traceback" not in stderr
+    assert not out.exists()
+    made = {path.name for path in out.with_suffix(".shards").iterdir()}
+    assert made == {name for name in expected if name != "out.h5" and "-00001" not in name}
+    assert run(tree, out).returncode == 0
+    assert bytes_of(out) == expected
+
+
+def test_a_killed_parent_takes_its_workers_along(tree: Path, expected: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    with started(tree, out) as process:
+        wait_for(lambda: drafting(process.pid))
+        process.kill()
+        process.communicate(timeout=20)
+        wait_for(lambda: not session(process.pid), 5)
+    assert not out.exists()
+    assert run(tree, out).returncode == 0
+    assert bytes_of(out) == expected
+    assert leftovers(tmp_path) == []
+
+
+def test_two_runs_at_once_do_no_harm(tree: Path, expected: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    with started(tree, out) as first, started(tree, out) as second:
+        for process in (first, second):
+            _, stderr = process.communicate(timeout=120)
+            assert process.returncode == 0, stderr
+    assert bytes_of(out) == expected
+    assert leftovers(tmp_path) == []
+
+
+def limited(n_bytes: int) -> object:
+    """Limit the size of files that a child may write, as a full disk or a quota does, unseen by our own check."""
+
+    def apply() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+
+    return apply
+
+
+@pytest.mark.parametrize("more", [(), ("--executor", "serial")], ids=["process", "serial"])
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_a_file_that_may_not_grow(tree: Path, tmp_path: Path, more: tuple[str, ...], compression: str) -> None:
+    out = tmp_path / "out.h5"
+    arguments = command(tree, out, *more, "--compression", compression)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, preexec_fn=limited(1 << 20))  # type: ignore[call-overload]
+    assert done.returncode == 1, done.stderr
+    assert str(tmp_path) in done.stderr
+    assert "bytes" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_is_too_small_is_said_before_any_work(tree: Path, small_disk: Path) -> None:
+    done = run(tree, small_disk / "out.h5")
+    assert done.returncode == 1
+    assert "are free in" in done.stderr
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_on_the_way(tree: Path, small_disk: Path, tmp_path: Path) -> None:
+    """Compressed sizes are not known before, so nothing is said before; the disk fills under the workers."""
+    out = small_disk / "out.h5"
+    done = run(tree, out, "--compression", "gzip")
+    assert done.returncode == 1, done.stdout
+    assert "No space left on device" in done.stderr
+    assert str(small_disk) in done.stderr
+    assert not out.exists()
+    assert leftovers(small_disk) == []
+    for path in out.with_suffix(".shards").glob("*"):
+        assert len(patchcli.open(path)) > 0
+    subprocess.run(["mount", "-o", "remount,size=600m", small_disk], check=True)
+    assert run(tree, out, "--compression", "gzip").returncode == 0
+    other = tmp_path / "out.h5"
+    assert run(tree, other, "--compression", "gzip").returncode == 0
+    assert bytes_of(out) == bytes_of(other)
