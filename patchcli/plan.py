@@ -22,19 +22,6 @@ _IN_MEMORY_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class ClassAccount:
-    """What becomes of the images of one class; counts of images, patches and px."""
-
-    name: bytes
-    n_images: int = 0
-    n_small: int = 0
-    n_patches: int = 0
-    n_pixels: int = 0
-    n_uncovered: int = 0
-    n_padded: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What will be cut.
 
@@ -48,8 +35,7 @@ class Plan:
         What each shard holds.
     skipped : tuple of Skipped
         All files left out so far, sorted by path.
-    accounts : tuple of ClassAccount
-        In the order of the classes.
+    n_patches : int
     """
 
     root: bytes
@@ -57,12 +43,7 @@ class Plan:
     images: tuple[Image, ...]
     shards: tuple[tuple[Portion, ...], ...]
     skipped: tuple[Skipped, ...]
-    accounts: tuple[ClassAccount, ...]
-
-    @property
-    def n_patches(self) -> int:
-        """Patches of the whole data set."""
-        return sum(account.n_patches for account in self.accounts)
+    n_patches: int
 
     @property
     def n_bytes(self) -> int:
@@ -78,20 +59,6 @@ class Plan:
             return pixels * (4 + 2 * self.recipe.channels) + min(image.n_bytes, _IN_MEMORY_BYTES)
 
         return _WORKER_BYTES + max(map(need, self.images), default=0)
-
-    def accounts_without(self, paths: frozenset[bytes]) -> tuple[ClassAccount, ...]:
-        """The accounts of the classes when some images turn out to be unreadable: those count as never seen."""
-        if not paths:
-            return self.accounts
-        spec = self.recipe.spec
-        accounts = [
-            ClassAccount(account.name, n_images=account.n_small, n_small=account.n_small) for account in self.accounts
-        ]
-        for image in self.images:
-            if image.path not in paths:
-                grid = plan_grid(image.size, spec.patch_size, spec.stride, spec.edge)
-                accounts[image.label] = _count(accounts[image.label], image, grid)
-        return tuple(accounts)
 
     def rows(self, shard: int) -> int:
         """Patches of a shard."""
@@ -117,13 +84,11 @@ def plan(scan: Scan, spec: ExtractSpec, *, max_pixels: int) -> Plan:
     layout: Layout = "splits" if scan.splits else "classes"
     settings = replace(spec, layout=layout).settings()
     plan_id = _plan_id(settings, channels, scan)
-    accounts = [ClassAccount(name) for name in scan.classes]
     images: list[Image] = []
     grids: list[Grid] = []
     small: list[Skipped] = []
     for image in scan.images:
         grid = plan_grid(image.size, spec.patch_size, spec.stride, spec.edge)
-        accounts[image.label] = _count(accounts[image.label], image, grid)
         if grid.n_patches:
             images.append(image)
             grids.append(grid)
@@ -145,7 +110,8 @@ def plan(scan: Scan, spec: ExtractSpec, *, max_pixels: int) -> Plan:
         max_pixels=max_pixels,
     )
     skipped = tuple(sorted([*scan.skipped, *small], key=lambda one: one.path))
-    return Plan(scan.root, recipe, tuple(ordered), tuple(map(tuple, shards)), skipped, tuple(accounts))
+    n_patches = sum(grid.n_patches for grid in grids)
+    return Plan(scan.root, recipe, tuple(ordered), tuple(map(tuple, shards)), skipped, n_patches)
 
 
 def check_not_empty(made: Plan, n_unreadable: int) -> None:
@@ -183,20 +149,6 @@ def _plan_id(settings: dict[str, object], channels: int, scan: Scan) -> str:
         numbers = (image.n_bytes, image.width, image.height, image.label, image.split, image.orientation)
         digest.update(b"%b\0%d,%d,%d,%d,%d,%d\n" % (image.path, *numbers))
     return digest.hexdigest()[:32]
-
-
-def _count(account: ClassAccount, image: Image, grid: Grid) -> ClassAccount:
-    if not grid.n_patches:  # reported as an image left out, not as px left out
-        return replace(account, n_images=account.n_images + 1, n_small=account.n_small + 1)
-    return ClassAccount(
-        name=account.name,
-        n_images=account.n_images + 1,
-        n_small=account.n_small,
-        n_patches=account.n_patches + grid.n_patches,
-        n_pixels=account.n_pixels + image.width * image.height,
-        n_uncovered=account.n_uncovered + grid.n_uncovered,
-        n_padded=account.n_padded + grid.n_padded,
-    )
 
 
 def _order(images: Sequence[Image], spec: ExtractSpec) -> list[int]:

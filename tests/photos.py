@@ -6,9 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from PIL import Image
-
 from demo_images import packaged
+from PIL import Image
 
 FILES = {"brick": "brick.png", "grass": "grass.png", "ihc": "ihc.png", "retina": "retina.jpg"}
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from photos import crops
 
 import patchcli
 from patchcli.cli import main
-from photos import crops
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_inspect(tree: Path, tmp_path: Path) -> None:
     made = json.loads(extract(tree, out, "--patch", 64, "--shard-size", "300kB", "--json").stdout)
     for key in ("patches", "images", "classes", "pixels", "pixels_uncovered", "pixels_padded", "plan_id"):
         assert facts[key] == made[key]
-    shard = sorted(out.with_suffix(".shards").iterdir())[0]
+    shard = min(out.with_suffix(".shards").iterdir())
     assert "one shard of a larger set" in invoke("inspect", shard).stdout
     shard.unlink()
     missing = invoke("inspect", out)

@@ -13,12 +13,12 @@ import h5py
 import numpy as np
 import pytest
 import xxhash
+from photos import bytes_of, crops, leftovers
 from PIL import Image
 
 import patchcli
 from patchcli.errors import NotEnoughSpace, OutputConflict, UnreadableInputs, UsageError
 from patchcli.records import Progress
-from photos import bytes_of, crops, leftovers
 
 SMALL: dict[str, Any] = {"patch": 64, "overlap": 0.5, "shard_size": "900kB"}
 
@@ -361,6 +361,7 @@ def test_split_folders_become_splits(tree: Path, tmp_path: Path) -> None:
     assert summary.splits == ("train", "val")
     ps = patchcli.open(out)
     assert ps.splits == ("train", "val")
+    assert ps.split is not None
     for row in range(0, len(ps), 11):
         assert os.fsdecode(ps.sources.path[ps.source[row]]).startswith(ps.splits[ps.split[row]])
     assert len(ps.subset(split="val")) == len(ps) // 2
@@ -428,7 +429,7 @@ def test_read_only_sources_and_odd_names(tree: Path, tmp_path: Path) -> None:
     odd = data / "class with spaces é"
     odd.mkdir(parents=True)
     for name in (b"new\nline.jpg", b"\xff\xfe undecodable.jpg", "日本 🛰.jpg".encode(), b"-dash;$(x)'\".jpg"):
-        shutil.copy(tree / "brick/0.jpg", os.fsencode(odd) + b"/" + name)
+        shutil.copy(os.fsencode(tree / "brick/0.jpg"), os.fsencode(odd) + b"/" + name)
         os.chmod(os.fsencode(odd) + b"/" + name, stat.S_IRUSR)
     out = tmp_path / "out é.h5"
     summary = patchcli.extract(data, out, patch=64, executor="serial")
@@ -473,7 +474,7 @@ def test_real_photos(shared_data: Path, tmp_path: Path) -> None:
 def test_the_hostile_folder(shared_data: Path, tmp_path: Path, on_error: Any) -> None:
     tree, out = shared_data / "formats/data", tmp_path / "out.h5"
     if on_error == "stop":
-        with pytest.raises(UnreadableInputs, match="bomb/reallybig.bmp: more than"):
+        with pytest.raises(UnreadableInputs, match=r"bomb/reallybig\.bmp: more than"):
             patchcli.extract(tree, out, patch=64)
         return
     summary = patchcli.extract(tree, out, patch=32, on_error="skip")

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from photos import bytes_of, leftovers, many
 
 import patchcli
-from photos import bytes_of, leftovers, many
 
 OPTIONS = ["--patch", "64", "--overlap", "0.5", "--shard-size", "24MiB", "-j", "2"]
 N_IMAGES = 16

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from patchcli.grid import plan_grid
+from patchcli.account import account_classes
 from patchcli.io.h5 import Array
 from patchcli.io.patchfile import Facts, names, opened, read_skipped, read_tables
 from patchcli.io.shards import ListedShard, listed_shards
@@ -117,28 +117,9 @@ def _state(shard: ListedShard) -> ShardState:
 
 
 def _classes(facts: Facts, tables: dict[str, Array]) -> tuple[ClassSummary, ...]:
-    """Counts per class; coverage is worked out anew from the images' sizes and the settings."""
+    """Counts per class: patches as they are labelled, coverage worked out anew from the images' sizes."""
     patch, stride = Size(*facts.settings["patch_size"]), Size(*facts.settings["stride"])
+    images = zip(*(tables[f"sources/{name}"].tolist() for name in ("label", "width", "height")), strict=True)
+    classes = account_classes(names(tables["classes"]), images, patch, stride, facts.settings["edge"])
     n_patches = Counter(tables["labels"].tolist())
-    images: Counter[int] = Counter()
-    pixels: Counter[int] = Counter()
-    uncovered: Counter[int] = Counter()
-    padded: Counter[int] = Counter()
-    columns = (tables[f"sources/{name}"].tolist() for name in ("label", "width", "height"))
-    for label, width, height in zip(*columns, strict=True):
-        grid = plan_grid(Size(width, height), patch, stride, facts.settings["edge"])
-        images[label] += 1
-        pixels[label] += width * height
-        uncovered[label] += grid.n_uncovered
-        padded[label] += grid.n_padded
-    return tuple(
-        ClassSummary(
-            name=os.fsdecode(name),
-            images=images[label],
-            patches=n_patches[label],
-            pixels=pixels[label],
-            pixels_uncovered=uncovered[label],
-            pixels_padded=padded[label],
-        )
-        for label, name in enumerate(names(tables["classes"]))
-    )
+    return tuple(replace(one, patches=n_patches[label]) for label, one in enumerate(classes))

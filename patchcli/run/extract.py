@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
+from patchcli.account import summarise
 from patchcli.errors import NotEnoughSpace, UnreadableInputs, UsageError
 from patchcli.io import publish, room
 from patchcli.io.images import parse_color
@@ -17,14 +17,12 @@ from patchcli.io.output import ExistingOutput, look_at_output
 from patchcli.io.scan import scan
 from patchcli.plan import Plan, check_not_empty, plan
 from patchcli.records import (
-    ClassSummary,
     ExtractSummary,
     Progress,
     ProgressCallback,
     ShardRecord,
     Skipped,
     Task,
-    group_left_out,
     no_progress,
     show,
 )
@@ -141,7 +139,7 @@ class _Extraction:
         existing.refuse_unless(overwrite=self.run.overwrite)
         self._check_room(made, existing)
         if self.run.dry_run:
-            return self._summarise(made, "planned", made.skipped, 0, made.n_bytes)
+            return self._account(made, "planned", made.skipped, 0, made.n_bytes)
         if not made.n_patches:
             raise self._unreadable(unreadable, existing.n_kept)
         publish.remove_stale_drafts(*self._draft_places(made), time.time())
@@ -153,8 +151,8 @@ class _Extraction:
         kept = sum(record.state == "kept" for record in records)
         fresh = self._seal(made, records, skipped)
         existing.remove_old()
-        state = "made" if fresh or kept < len(records) else "already done"
-        return self._summarise(made, state, skipped, kept, sum(record.n_bytes for record in records))
+        state: Literal["made", "already done"] = "made" if fresh or kept < len(records) else "already done"
+        return self._account(made, state, skipped, kept, sum(record.n_bytes for record in records))
 
     def _check_output_place(self) -> None:
         folder = os.path.dirname(self.out) or b"."
@@ -282,61 +280,21 @@ class _Extraction:
             f"Mend or remove them, or leave them out with --on-error skip."
         )
 
-    def _summarise(
-        self, made: Plan, state: Any, skipped: Sequence[Skipped], n_kept: int, n_bytes: int
+    def _account(
+        self,
+        made: Plan,
+        state: Literal["made", "already done", "planned"],
+        skipped: Sequence[Skipped],
+        n_kept: int,
+        n_bytes: int,
     ) -> ExtractSummary:
-        unreadable = frozenset(one.path for one in skipped if one.kind == "unreadable")
-        classes = tuple(
-            ClassSummary(
-                name=os.fsdecode(account.name),
-                images=account.n_images - account.n_small,
-                patches=account.n_patches,
-                pixels=account.n_pixels,
-                pixels_uncovered=account.n_uncovered,
-                pixels_padded=account.n_padded,
-            )
-            for account in made.accounts_without(unreadable)
-        )
-        return ExtractSummary(
-            output=os.fsdecode(self.out),
+        return summarise(
+            made,
+            output=self.out,
             state=state,
-            plan_id=made.recipe.plan_id,
-            patches=sum(one.patches for one in classes),
-            patch_shape=made.recipe.patch_shape,
-            stride=(self.spec.stride.width, self.spec.stride.height),
-            edge=self.spec.edge,
-            images=sum(one.images for one in classes),
-            classes=classes,
-            splits=tuple(map(os.fsdecode, made.recipe.splits)),
-            shards=made.recipe.n_shards,
+            skipped=skipped,
             shards_kept=n_kept,
-            bytes=n_bytes,
-            pixels=sum(one.pixels for one in classes),
-            pixels_uncovered=sum(one.pixels_uncovered for one in classes),
-            pixels_padded=sum(one.pixels_padded for one in classes),
-            notes=tuple(_notes(made, unreadable)),
-            left_out=group_left_out(skipped),
+            n_bytes=n_bytes,
             workers=self._workers(made),
-            worker_bytes=made.worker_bytes,
-            seconds=round(time.monotonic() - self.began, 3),
+            seconds=time.monotonic() - self.began,
         )
-
-
-def _notes(made: Plan, unreadable: frozenset[bytes]) -> Iterable[str]:
-    """Conversions, each with its count."""
-    images = [image for image in made.images if image.path not in unreadable]
-    target = {1: "gray", 3: "RGB", 4: "RGBA"}[made.recipe.channels]
-    for model, n in sorted(Counter(image.model for image in images).items()):
-        if model in ("CMYK", "YCbCr", "LAB") or (made.recipe.channels == 1 and model not in ("1", "L", "LA", "La")):
-            yield f"{_count(n, 'image')} converted from {model} to {target}"
-    gray = sum(image.is_gray for image in images)
-    if made.recipe.channels != 1 and gray:
-        yield f"{_count(gray, 'gray image')} stored as {target}"
-    alpha = sum(image.alpha for image in images)
-    if alpha and made.recipe.channels != 4:
-        color = "#{:02x}{:02x}{:02x}".format(*made.recipe.spec.background)
-        yield f"{_count(alpha, 'image')} with transparency composited on {color}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'s' * (n != 1)}"
