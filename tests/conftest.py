@@ -1,0 +1,50 @@
+"""Fixtures that several tests share: the real images beside the repository, and class folders drawn by code."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image as Pillow
+
+settings.register_profile("patchcli", deadline=None, database=None)
+settings.load_profile("patchcli")
+
+
+class Tree(Protocol):
+    """Draws images and answers with the folder that holds them; may be called again to add more."""
+
+    def __call__(self, *names: str | bytes, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images, as `<set>/data/<class>/<file>`."""
+    folder = Path(__file__).parents[1].parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real images are not there: ../shared/data")
+    return folder
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """Folders with noise in the images: `tree("cat/a.png", "dog/b.jpg", size=(40, 30), mode="RGB")`."""
+    root = tmp_path / "tree"
+
+    def draw(*names: str | bytes, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Path:
+        root.mkdir(exist_ok=True)
+        for name in map(os.fsencode, names):
+            path = os.path.join(os.fsencode(root), name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            kind = {b".jpg": "JPEG", b".bmp": "BMP", b".tif": "TIFF"}.get(os.path.splitext(name)[1], "PNG")
+            noise = np.random.default_rng(zlib.crc32(name)).integers(0, 256, (size[1], size[0], 4), np.uint8)
+            with open(path, "wb") as file:
+                Pillow.fromarray(noise).convert(mode).save(file, kind)
+        return root
+
+    return draw
