@@ -9,8 +9,9 @@ from typing import Literal
 
 from patchcli.grid import plan_grid
 from patchcli.plan import Plan
-from patchcli.records import ClassSummary, ExtractSummary, Skipped, group_left_out
+from patchcli.records import Skipped
 from patchcli.specs import Edge, Size
+from patchcli.summaries import ClassSummary, ExtractSummary, group_left_out
 
 
 def account_classes(

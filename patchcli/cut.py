@@ -72,7 +72,7 @@ def new_block(patch_bytes: int) -> Pixels:
 
 def _spans(axis: Axis, numbers: range, step: int, *, whole: bool = False) -> Iterator[range]:
     """Cut `numbers` into spans of `step`; the shifted last window stands alone unless `whole`."""
-    stop = numbers.stop if whole else min(numbers.stop, axis.n_regular)
+    stop = numbers.stop if whole else max(numbers.start, min(numbers.stop, axis.n_regular))
     for start in range(numbers.start, stop, step):
         yield range(start, min(stop, start + step))
     if stop < numbers.stop:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Literal
 
 from patchcli.specs import ExtractSpec, Size
 
 SkipKind = Literal["ignored", "small", "unreadable"]
-_KINDS: Final = get_args(SkipKind)
-_EXAMPLES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,89 +199,3 @@ ProgressCallback = Callable[[Progress], None]
 
 def no_progress(progress: Progress) -> None:
     """The callback of a silent run."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClassSummary:
-    """One class of a data set in numbers.
-
-    Attributes
-    ----------
-    images : int
-        With at least one patch.
-    pixels, pixels_uncovered, pixels_padded : int
-        Of those images: all, in no patch, and added at their borders (summed over patches).
-    """
-
-    name: str
-    images: int
-    patches: int
-    pixels: int
-    pixels_uncovered: int
-    pixels_padded: int
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """Files left out for one reason, with the first few as examples."""
-
-    kind: SkipKind
-    reason: str
-    files: int
-    examples: tuple[str, ...]
-
-
-def group_left_out(skipped: Sequence[Skipped]) -> tuple[LeftOut, ...]:
-    """Files left out, grouped by reason: the worst kind first, then the largest group."""
-    groups: dict[tuple[SkipKind, str], list[bytes]] = {}
-    for one in skipped:
-        reason = "smaller than a patch" if one.kind == "small" else one.reason
-        groups.setdefault((one.kind, reason), []).append(one.path)
-    order = sorted(groups.items(), key=lambda item: (-_KINDS.index(item[0][0]), -len(item[1]), item[0]))
-    return tuple(
-        LeftOut(kind, reason, len(paths), tuple(show(path) for path in paths[:_EXAMPLES]))
-        for (kind, reason), paths in order
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractSummary:
-    """What `extract` made, or would make.
-
-    Attributes
-    ----------
-    state : {"made", "already done", "planned"}
-    patch_shape : (int, int, int)
-        Height, width, channels.
-    stride : (int, int)
-        Along x and y, px.
-    bytes : int
-        On disk; when planned, of the pixels uncompressed.
-    notes : tuple of str
-        Conversions that took place, with counts.
-    left_out : tuple of LeftOut
-    worker_bytes : int
-        Memory that a worker needs at most.
-    """
-
-    output: str
-    state: Literal["made", "already done", "planned"]
-    plan_id: str
-    patches: int
-    patch_shape: tuple[int, int, int]
-    stride: tuple[int, int]
-    edge: str
-    images: int
-    classes: tuple[ClassSummary, ...]
-    splits: tuple[str, ...]
-    shards: int
-    shards_kept: int
-    bytes: int
-    pixels: int
-    pixels_uncovered: int
-    pixels_padded: int
-    notes: tuple[str, ...]
-    left_out: tuple[LeftOut, ...]
-    workers: int
-    worker_bytes: int
-    seconds: float

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from patchcli.errors import UsageError
@@ -84,7 +85,7 @@ def stride_from_overlap(patch: int, overlap: object) -> int:
     if not value.is_finite() or value < 0:
         raise UsageError(f"overlap is {overlap}: expected 0 or more")
     if value < 1:
-        return max(1, math.floor(patch * (1 - value)))
+        return max(1, math.floor(patch * (1 - Fraction(value))))
     if value == 1:
         raise UsageError("overlap is 1, which could be 1 px or the whole patch: say --stride instead")
     if value != value.to_integral_value():

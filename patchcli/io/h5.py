@@ -252,8 +252,15 @@ def _short(error: Exception) -> str:
 
 
 def dataset(file: h5py.File, path: str) -> h5py.Dataset:
-    """A data set by a fixed name, refused when it leads out of the file or promises more than it holds."""
+    """A data set by a fixed name, refused when it leads out of the file or is none of our kinds."""
     shown = os.fsdecode(file.filename)
+    try:
+        return _dataset(file, path, shown)
+    except (KeyError, OSError, RuntimeError, ValueError, TypeError) as error:
+        raise DamagedFile(f"{shown}: /{path} cannot be opened ({_short(error)})") from None
+
+
+def _dataset(file: h5py.File, path: str, shown: str) -> h5py.Dataset:
     place: Any = file
     for part in path.split("/"):
         link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None

@@ -62,6 +62,7 @@ _IMAGE_SUFFIXES: Final = frozenset(
 _MODELS: Final = frozenset(["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB"])
 _IN_MEMORY_BYTES: Final = 64 << 20  # a larger file is decoded from disk, not from a copy of its bytes
 _STRIP_PX: Final = 1 << 20
+_ORIENTATION: Final = 0x0112
 
 
 class Header(NamedTuple):
@@ -147,8 +148,14 @@ def _read_header(file: BinaryIO, path: bytes, head: bytes, max_pixels: int) -> H
         raise Unreadable(_said(error, kind)) from None
     with image:
         _check(image, kind, file, max_pixels)
-        orientation = _orientation(image, kind, file)
-        width, height = image.size if orientation < 5 else image.size[::-1]
+        orientation, (width, height) = _orientation(image, kind, file), image.size
+        if kind == "TIFF":  # Pillow turns these itself; their size is turned already when a tag of its own says so
+            tagged = image.tag_v2.get(_ORIENTATION)  # type: ignore[attr-defined]
+            turned, orientation = orientation >= 5 and tagged not in (5, 6, 7, 8), 1
+        else:
+            turned = orientation >= 5
+        if turned:
+            width, height = height, width
         alpha = image.has_transparency_data or image.mode in ("PA", "La", "RGBa")
         return Header(width, height, image.mode, alpha, orientation)
 
@@ -202,7 +209,8 @@ def _check(image: Pillow.Image, kind: str, file: BinaryIO, max_pixels: int) -> N
     if kind == "TIFF":
         n_samples = int(image.tag_v2.get(277) or 1)  # type: ignore[attr-defined]
         if n_samples > len(image.getbands()):
-            raise Unreadable(f"{n_samples} bands: only images of 1, 3 or 4 can be read")
+            n_bands = len(image.getbands())
+            raise Unreadable(f"{n_samples} bands, of which only {n_bands} could be read")
 
 
 def _bits(image: Pillow.Image, kind: str, file: BinaryIO) -> int:
@@ -217,24 +225,41 @@ def _bits(image: Pillow.Image, kind: str, file: BinaryIO) -> int:
     if kind == "PPM" and isinstance(arguments, tuple) and isinstance(arguments[-1], int):
         return max(8, arguments[-1].bit_length()) if arguments[0] != "1" else 1
     if kind == "JPEG2000":
-        position = file.tell()
-        file.seek(0)
-        head = file.read(1 << 16)
-        file.seek(position)
-        at = head.find(b"\xff\x4f\xff\x51")  # start of codestream, then the SIZ segment (ISO/IEC 15444-1, A.5.1)
-        n_components = struct.unpack_from(">H", head, at + 40)[0]
-        return max((depth & 0x7F) + 1 for depth in head[at + 42 : at + 42 + 3 * n_components : 3])
+        return _jpeg2000_bits(file)
     return 8
 
 
+def _jpeg2000_bits(file: BinaryIO) -> int:
+    """Largest depth of a component, from the SIZ segment of the codestream (ISO/IEC 15444-1, A.5.1 and I.4)."""
+    position = file.tell()
+    try:
+        file.seek(0)
+        if file.read(2) != b"\xff\x4f":
+            file.seek(0)
+            while True:
+                length, name = struct.unpack(">I4s", file.read(8))
+                if name == b"jp2c":
+                    break
+                if length == 1:
+                    file.seek(struct.unpack(">Q", file.read(8))[0] - 16, os.SEEK_CUR)
+                else:
+                    file.seek(length - 8, os.SEEK_CUR)
+            file.seek(2, os.SEEK_CUR)
+        segment = file.read(40)
+        n_components = struct.unpack_from(">H", segment, 38)[0]
+        return max((depth & 0x7F) + 1 for depth in file.read(3 * n_components)[::3])
+    finally:
+        file.seek(position)
+
+
 def _orientation(image: Pillow.Image, kind: str, file: BinaryIO) -> int:
-    """EXIF orientation that is left to apply; Pillow applies a TIFF's by itself."""
-    if kind not in ("JPEG", "PNG", "WEBP"):
+    """Orientation by EXIF or XMP, 1 to 8."""
+    if kind not in ("JPEG", "PNG", "WEBP", "TIFF"):
         return 1
     try:
-        if kind == "PNG" and "exif" not in image.info and _png_has_late_text(file):
+        if kind == "PNG" and _png_has_late_text(file):
             image.load()  # tags after the pixels are only seen by reading past them
-        value = Pillow.Image.getexif(image).get(0x0112, 1)
+        value = Pillow.Image.getexif(image).get(_ORIENTATION, 1)
     except (Unreadable, MemoryError):
         raise
     except Exception:  # tags that cannot be parsed turn nothing

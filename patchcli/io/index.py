@@ -10,6 +10,7 @@ import numpy as np
 
 from patchcli.errors import DamagedFile
 from patchcli.io import h5, publish
+from patchcli.io.names import shard_path
 from patchcli.io.patchfile import names, opened, read_tables
 from patchcli.io.shard import coords_attributes, root_attributes
 from patchcli.io.tables import closing_tables
@@ -23,18 +24,6 @@ Row i of the tables here is row i - row_start[k] of shard k, where row_start[k] 
 Open all of it as one array with Python: import patchcli; ps = patchcli.open("{name}"); ps[0]; ps.labels; ps.coords.
 /coords are (x, y) of the top-left px in the upright image. /labels are rows of /classes, /source rows of /sources/*.
 """
-
-
-def shards_folder(out: bytes) -> bytes:
-    """Where the shards of an index stand: `out.shards` beside `out.h5`."""
-    return os.path.splitext(out)[0] + b".shards"
-
-
-def shard_path(out: bytes, plan_id: str, shard: int, n_shards: int) -> bytes:
-    """Final name of a shard; a data set of one shard is the output itself."""
-    if n_shards == 1:
-        return out
-    return os.path.join(shards_folder(out), b"%b-%05d.h5" % (plan_id[:8].encode(), shard))
 
 
 def seal(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Sequence[Skipped], run: str) -> bool:

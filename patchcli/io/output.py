@@ -8,15 +8,18 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from patchcli.errors import DamagedFile, OutputConflict
-from patchcli.io.images import file_sha256
-from patchcli.io.index import shard_path, shards_folder
-from patchcli.io.patchfile import Facts, is_ours, names, opened, read_tables
+from patchcli.io.names import shard_path, shards_folder
 from patchcli.io.publish import sync_folder
 from patchcli.plan import Plan
 from patchcli.records import show
+
+if TYPE_CHECKING:
+    from patchcli.io.patchfile import Facts
+
+# patchcli.io.patchfile brings h5py, a tenth of a second: imported where there is a file to read.
 
 _SHARD: Final = re.compile(rb"[0-9a-f]{8}-\d{5,}\.h5")
 _NAMED: Final = 3
@@ -91,6 +94,8 @@ def _old_shards(out: bytes, plan_id: str, n_shards: int) -> Iterator[bytes]:
 
 
 def _look_at_file(out: bytes, plan: Plan) -> tuple[str, bool, dict[int, str]]:
+    from patchcli.io.patchfile import is_ours, names, opened, read_tables
+
     shown = os.fsdecode(out)
     try:
         with opened(out) as (file, facts):
@@ -111,6 +116,8 @@ def _look_at_file(out: bytes, plan: Plan) -> tuple[str, bool, dict[int, str]]:
 
 
 def _conflict(out: bytes, there: bytes, plan: Plan, what: str) -> str:
+    from patchcli.io.patchfile import opened
+
     lines: list[str]
     try:
         with opened(there) as (file, facts):
@@ -144,6 +151,9 @@ def _value(value: Any) -> str:
 
 def _different_inputs(file: Any, facts: Facts, plan: Plan) -> list[str]:
     """Which images came, went or changed; the shards of an unfinished data set do not list them all."""
+    from patchcli.io.images import file_sha256
+    from patchcli.io.patchfile import names, read_tables
+
     if facts.role == "shard":
         return ["  the list of images changed (names, sizes in bytes or px)"]
     tables = read_tables(file)

@@ -11,10 +11,13 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Final
 
+from patchcli.errors import NotEnoughSpace, OutputConflict, PatchcliError
+from patchcli.io.room import free_bytes
+
 _FLUSH_BYTES: Final = 32 << 20
 _NAME_BYTES: Final = 120  # of the final name in the temporary one, which may have 255
 _STALE_SECONDS: Final = 24 * 3600
-_TEMP: Final = re.compile(rb"\.(?P<name>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)-[0-9a-f]{8}\.tmp")
+_TEMP: Final = re.compile(rb"\.(?P<name>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 def new_run() -> str:
@@ -112,6 +115,18 @@ def sync_folder(folder: bytes) -> None:
         os.close(fd)
 
 
+def write_error(path: bytes, error: OSError, needed: int) -> PatchcliError:
+    """An error of the disk in words: which file, what was needed, what to do."""
+    shown = os.fsdecode(path)
+    if error.errno in (27, 28, 122):  # EFBIG, ENOSPC, EDQUOT
+        room = free_bytes(os.path.dirname(path))
+        return NotEnoughSpace(
+            f"{shown}: {os.strerror(error.errno)}: about {needed:,} bytes were needed for this file, {room:,} are "
+            f"free; nothing half-written was left, make room and run the same command again"
+        )
+    return OutputConflict(f"{shown}: cannot be written: {error.strerror or error}")
+
+
 def remove_drafts(folders: Iterable[bytes], run: str) -> None:
     """Remove the temporary files of one run: what workers that were killed have left."""
     for folder, name, _ in _drafts(folders):
@@ -132,8 +147,8 @@ def remove_stale_drafts(folders: Iterable[bytes], names: Iterable[bytes], now: f
             continue
         path = os.path.join(folder, name)
         with contextlib.suppress(OSError):
-            over = not _alive(int(match["pid"])) if match["host"] == host else False
-            if over or now - os.lstat(path).st_mtime > _STALE_SECONDS:
+            here = match["host"] == host
+            if not _alive(int(match["pid"])) if here else now - os.lstat(path).st_mtime > _STALE_SECONDS:
                 os.unlink(path)
 
 

@@ -68,7 +68,9 @@ def scan(
     skipped: list[Skipped] = []
     splits = _find_splits(_folders(root, hidden), root, layout)
     parents = [os.path.join(root, split) for split in splits] or [root]
-    names = sorted(set(itertools.chain.from_iterable(_folders(parent, hidden) for parent in parents)))
+    names = sorted(
+        set(itertools.chain.from_iterable(_folders(parent, frozenset() if splits else hidden) for parent in parents))
+    )
     chosen = _choose(root, names, classes)
     found: list[tuple[_Found, int, int]] = []
     for number in range(len(parents)):

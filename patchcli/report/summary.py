@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,60 +12,8 @@ from patchcli.account import account_classes
 from patchcli.io.h5 import Array
 from patchcli.io.patchfile import Facts, names, opened, read_skipped, read_tables
 from patchcli.io.shards import ListedShard, listed_shards
-from patchcli.records import ClassSummary, LeftOut, group_left_out
 from patchcli.specs import Size
-
-
-@dataclass(frozen=True, slots=True)
-class ShardState:
-    """A shard as it stands on disk; `found` is empty when it is as the index says."""
-
-    name: str
-    bytes: int
-    patches: int
-    found: str
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """What is in a patchcli file.
-
-    Attributes
-    ----------
-    role : {"single", "index", "shard"}
-    patch_shape : (int, int, int)
-        Height, width, channels.
-    bytes : int
-        On disk, of this file and the shards that it lists.
-    split_patches : dict of str to int
-    mean, std : tuple of float
-        Per channel over all patches, in grey levels.
-    """
-
-    path: str
-    role: str
-    plan_id: str
-    patches: int
-    patch_shape: tuple[int, int, int]
-    dtype: str
-    compression: str
-    images: int
-    bytes: int
-    classes: tuple[ClassSummary, ...]
-    split_patches: dict[str, int]
-    pixels: int
-    pixels_uncovered: int
-    pixels_padded: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    shards: tuple[ShardState, ...]
-    left_out: tuple[LeftOut, ...]
-    settings: dict[str, Any]
-
-    @property
-    def damaged(self) -> tuple[ShardState, ...]:
-        """Shards that are missing or not of the size that the index says."""
-        return tuple(shard for shard in self.shards if shard.found)
+from patchcli.summaries import ClassSummary, Inspection, ShardState, group_left_out
 
 
 def inspect_file(path: bytes) -> Inspection:

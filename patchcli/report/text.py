@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from patchcli.records import ClassSummary, ExtractSummary, LeftOut
-from patchcli.report.summary import Inspection
+from patchcli.summaries import ClassSummary, ExtractSummary, Inspection, LeftOut
 
 _CLASSES_SHOWN = 24
 _SHARDS_SHOWN = 5

@@ -7,11 +7,9 @@ import os
 from collections.abc import Callable, Sequence
 
 from patchcli.cut import cut, new_block
-from patchcli.errors import NotEnoughSpace, OutputConflict, PatchcliError
 from patchcli.io.images import Decoder, Unreadable, quiet_pillow
 from patchcli.io.patchfile import whole_digest
-from patchcli.io.publish import Draft
-from patchcli.io.room import free_bytes
+from patchcli.io.publish import Draft, write_error
 from patchcli.io.shard import ChunkedWriter, ContiguousWriter, PixelWriter, pixels_of, root_attributes
 from patchcli.io.tables import Rows, shard_tables
 from patchcli.plan import portion_grid
@@ -66,18 +64,6 @@ def build_shard(task: Task, note: Callable[[int], None] = lambda _: None) -> Sha
             bad |= found
             if not task.keep_going:
                 return ShardRecord(task.shard, "stopped", skipped=tuple(bad.values()))
-
-
-def write_error(path: bytes, error: OSError, needed: int) -> PatchcliError:
-    """An error of the disk in words: which file, what was needed, what to do."""
-    shown = os.fsdecode(path)
-    if error.errno in (27, 28, 122):  # EFBIG, ENOSPC, EDQUOT
-        room = free_bytes(os.path.dirname(path))
-        return NotEnoughSpace(
-            f"{shown}: {os.strerror(error.errno)}: about {needed:,} bytes were needed for this file, {room:,} are "
-            f"free; nothing half-written was left, make room and run the same command again"
-        )
-    return OutputConflict(f"{shown}: cannot be written: {error.strerror or error}")
 
 
 def _attempt(

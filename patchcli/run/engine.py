@@ -10,7 +10,6 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 
 from patchcli.errors import WorkerDied
 from patchcli.records import ShardRecord, Task
-from patchcli.run.build import keep_or_build
 from patchcli.run.executors import SerialExecutor, WorkerPool, note
 from patchcli.specs import ExecutorName
 
@@ -71,6 +70,8 @@ def run_tasks(
 
 
 def _run_serial(tasks: Sequence[Task], tick: Tick, clean: Callable[[], None]) -> Records:
+    from patchcli.run.build import keep_or_build
+
     try:
         for task in tasks:
 
@@ -122,6 +123,8 @@ def _run_pool(
 
 
 def _work(task: Task, slot: int) -> ShardRecord:
+    from patchcli.run.build import keep_or_build  # there already: the fork server has it; this process need not
+
     return keep_or_build(task, lambda n_images: note(slot, n_images))
 
 

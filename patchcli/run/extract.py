@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import threading
 import time
 from collections.abc import Sequence
 from typing import Literal
@@ -12,12 +14,11 @@ from patchcli.account import summarise
 from patchcli.errors import NotEnoughSpace, UnreadableInputs, UsageError
 from patchcli.io import publish, room
 from patchcli.io.images import parse_color
-from patchcli.io.index import seal, shard_path, shards_folder
+from patchcli.io.names import shard_path, shards_folder
 from patchcli.io.output import ExistingOutput, look_at_output
 from patchcli.io.scan import scan
 from patchcli.plan import Plan, check_not_empty, plan
 from patchcli.records import (
-    ExtractSummary,
     Progress,
     ProgressCallback,
     ShardRecord,
@@ -26,7 +27,6 @@ from patchcli.records import (
     no_progress,
     show,
 )
-from patchcli.run.build import write_error
 from patchcli.run.engine import run_tasks
 from patchcli.run.executors import warm_up
 from patchcli.specs import (
@@ -41,6 +41,7 @@ from patchcli.specs import (
     OnError,
     RunSpec,
 )
+from patchcli.summaries import ExtractSummary
 
 _SPARE_BYTES = 16 << 20
 
@@ -243,6 +244,8 @@ class _Extraction:
 
         try:
             if len(paths) > 1:
+                # needed to seal; imported while the workers work
+                threading.Thread(target=importlib.import_module, args=("patchcli.io.index",), daemon=True).start()
                 os.makedirs(shards_folder(self.out), exist_ok=True)
             running = run_tasks(
                 tasks,
@@ -256,7 +259,7 @@ class _Extraction:
                     records[record.shard] = record
                     done += tasks[record.shard].n_rows
         except OSError as error:
-            raise write_error(self.out, error, made.n_bytes) from error
+            raise publish.write_error(self.out, error, made.n_bytes) from error
         finally:
             with contextlib.suppress(OSError):
                 os.rmdir(shards_folder(self.out))  # goes only when it is empty
@@ -265,11 +268,13 @@ class _Extraction:
     def _seal(self, made: Plan, records: Sequence[ShardRecord], skipped: Sequence[Skipped]) -> bool:
         if made.recipe.n_shards == 1:
             return False
+        from patchcli.io.index import seal
+
         self.progress(Progress("index", 0, 1, "files"))
         try:
             return seal(self.out, made, records, skipped, self.name)
         except OSError as error:
-            raise write_error(self.out, error, made.n_patches * 32) from error
+            raise publish.write_error(self.out, error, made.n_patches * 32) from error
 
     def _unreadable(self, unreadable: Sequence[Skipped], n_shards: int) -> UnreadableInputs:
         listed = "\n".join(f"  {show(one.path)}: {one.reason}" for one in unreadable)

@@ -1,0 +1,150 @@
+"""Facts for people and programs: what a run made, and what a file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from patchcli.records import SkipKind, Skipped, show
+
+_KINDS: Final = get_args(SkipKind)
+_EXAMPLES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSummary:
+    """One class of a data set in numbers.
+
+    Attributes
+    ----------
+    images : int
+        With at least one patch.
+    pixels, pixels_uncovered, pixels_padded : int
+        Of those images: all, in no patch, and added at their borders (summed over patches).
+    """
+
+    name: str
+    images: int
+    patches: int
+    pixels: int
+    pixels_uncovered: int
+    pixels_padded: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Files left out for one reason, with the first few as examples."""
+
+    kind: SkipKind
+    reason: str
+    files: int
+    examples: tuple[str, ...]
+
+
+def group_left_out(skipped: Sequence[Skipped]) -> tuple[LeftOut, ...]:
+    """Files left out, grouped by reason: the worst kind first, then the largest group."""
+    groups: dict[tuple[SkipKind, str], list[bytes]] = {}
+    for one in skipped:
+        reason = "smaller than a patch" if one.kind == "small" else one.reason
+        groups.setdefault((one.kind, reason), []).append(one.path)
+    order = sorted(groups.items(), key=lambda item: (-_KINDS.index(item[0][0]), -len(item[1]), item[0]))
+    return tuple(
+        LeftOut(kind, reason, len(paths), tuple(show(path) for path in paths[:_EXAMPLES]))
+        for (kind, reason), paths in order
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractSummary:
+    """What `extract` made, or would make.
+
+    Attributes
+    ----------
+    state : {"made", "already done", "planned"}
+    patch_shape : (int, int, int)
+        Height, width, channels.
+    stride : (int, int)
+        Along x and y, px.
+    bytes : int
+        On disk; when planned, of the pixels uncompressed.
+    notes : tuple of str
+        Conversions that took place, with counts.
+    left_out : tuple of LeftOut
+    worker_bytes : int
+        Memory that a worker needs at most.
+    """
+
+    output: str
+    state: Literal["made", "already done", "planned"]
+    plan_id: str
+    patches: int
+    patch_shape: tuple[int, int, int]
+    stride: tuple[int, int]
+    edge: str
+    images: int
+    classes: tuple[ClassSummary, ...]
+    splits: tuple[str, ...]
+    shards: int
+    shards_kept: int
+    bytes: int
+    pixels: int
+    pixels_uncovered: int
+    pixels_padded: int
+    notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    workers: int
+    worker_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShardState:
+    """A shard as it stands on disk; `found` is empty when it is as the index says."""
+
+    name: str
+    bytes: int
+    patches: int
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What is in a patchcli file.
+
+    Attributes
+    ----------
+    role : {"single", "index", "shard"}
+    patch_shape : (int, int, int)
+        Height, width, channels.
+    bytes : int
+        On disk, of this file and the shards that it lists.
+    split_patches : dict of str to int
+    mean, std : tuple of float
+        Per channel over all patches, in grey levels.
+    """
+
+    path: str
+    role: str
+    plan_id: str
+    patches: int
+    patch_shape: tuple[int, int, int]
+    dtype: str
+    compression: str
+    images: int
+    bytes: int
+    classes: tuple[ClassSummary, ...]
+    split_patches: dict[str, int]
+    pixels: int
+    pixels_uncovered: int
+    pixels_padded: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    shards: tuple[ShardState, ...]
+    left_out: tuple[LeftOut, ...]
+    settings: dict[str, Any]
+
+    @property
+    def damaged(self) -> tuple[ShardState, ...]:
+        """Shards that are missing or not of the size that the index says."""
+        return tuple(shard for shard in self.shards if shard.found)
