@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import itertools
 import os
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import DamagedFile, UsageError
-from patchcli.io import h5
-from patchcli.io.patchfile import Facts, digests, names, opened, read_exactly, read_rows, read_skipped, read_tables
-from patchcli.records import Skipped
+from patchcli.io.patchfile import names, opened, read_skipped, read_tables
+from patchcli.readers.shards import Rows, Shards
 
 __all__ = ["PatchSet", "Sources", "open"]
 
 Array = npt.NDArray[Any]
-Rows = npt.NDArray[np.int64]
 
-_MOST_OPEN: Final = 32
-_MOST_BUFFERS: Final = (
-    256  # in one read; POSIX lets a system refuse more than 1024, and smaller reads stay in the cache
-)
 _ITERATED_BYTES: Final = 1 << 20
-_MEND: Final = "run the same extract command again, it rebuilds that shard"
 
 
 def open(path: str | os.PathLike[str], *, check: bool = True) -> PatchSet:
@@ -82,9 +71,9 @@ class Sources:
 class PatchSet:
     """Patches as an array (n, H, W, C) on disk, with the tables that say what each of them is.
 
-    `ps[i]` is an array (H, W, C); slices, lists in any order and masks give (k, H, W, C). May be read from many threads,
-    from children after fork, and pickled. Reading raises IndexError for an index out of range, and DamagedFile naming
-    the shard that is missing, foreign or truncated, or where a patch is not as it was written.
+    `ps[i]` is an array (H, W, C); slices, lists in any order and masks give (k, H, W, C). It may be read from many
+    threads, from children after fork, and pickled. Reading raises IndexError for an index out of range, and DamagedFile
+    naming the shard that is missing, foreign or truncated, or in which a patch is not as it was written.
 
     Attributes
     ----------
@@ -133,7 +122,9 @@ class PatchSet:
     def __getitem__(self, index: Any) -> Array:
         positions = _positions(index, len(self))
         rows = np.atleast_1d(positions if self._rows is None else self._rows[positions])
-        patches = self._whole.read(rows)
+        patches = self._whole.shards.read(rows)
+        if self._whole.check:
+            self._whole.shards.compare(patches, rows, self._whole.tables["digest"][rows])
         return patches if positions.ndim else patches[0]
 
     def __iter__(self) -> Iterator[Array]:
@@ -185,7 +176,7 @@ class PatchSet:
 
     def close(self) -> None:
         """Close the open shards; a later read opens them again."""
-        self._whole.close()
+        self._whole.shards.close()
 
     def __enter__(self) -> PatchSet:
         return self
@@ -216,12 +207,11 @@ def _positions(index: Any, n: int) -> Rows:
         if len(asked) != n:
             raise IndexError(f"mask of length {len(asked)}, expected {n}, the number of patches")
         return np.flatnonzero(asked)
-    if asked.shape == (0,):
+    if isinstance(index, list) and not index:
         return np.empty(0, np.int64)
-    # A tuple would name axes in numpy, and rows here.
-    whole_numbers = asked.dtype.kind in "iu" or isinstance(index, int)
-    if asked.ndim > 1 or asked.dtype == bool or not whole_numbers or isinstance(index, tuple):
-        raise TypeError(f"patches are indexed by numbers, slices, lists of numbers or masks, not by {index!r:.60}")
+    is_number = isinstance(index, int) or asked.dtype.kind in "iu"  # an int may be larger than any dtype
+    if not is_number or asked.dtype == bool or asked.ndim > 1 or isinstance(index, tuple):
+        raise TypeError(f"patches are indexed by numbers, slices, lists of numbers and masks, not by {index!r:.60}")
     outside = np.asarray((asked < -n) | (asked >= n), bool)
     if outside.any():
         raise IndexError(f"index {asked[outside].flat[0]} is out of range for {n} patches")
@@ -229,66 +219,29 @@ def _positions(index: Any, n: int) -> Rows:
     return np.asarray(np.where(positions < 0, positions + n, positions))
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a shard stands, and what it must be."""
-
-    path: bytes
-    shard: int
-    n_rows: int
-    n_bytes: int
-
-
-@dataclass(eq=False)
-class _Shard:
-    """An open shard. Whoever reads holds a reference, and the last one to let go closes it, in no one's midst."""
-
-    facts: Facts
-    file: Any  # h5py.File of compressed pixels
-    fd: int  # of contiguous pixels
-    closing: contextlib.ExitStack
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self.closing.close()
-
-    def read(self, rows: list[int], targets: list[int], patches: Array) -> None:
-        """Read ascending rows into `patches[targets]`, neighbours in the file in one go."""
-        facts = self.facts
-        if facts.offset is None:
-            patches[targets] = read_rows(self.file, facts, rows)
-            return
-        size, flat = facts.patch_bytes, memoryview(patches.reshape(-1)).cast("B")
-        start = 0
-        while start < len(rows):
-            stop, most = start + 1, min(len(rows), start + _MOST_BUFFERS)
-            while stop < most and rows[stop] == rows[stop - 1] + 1:
-                stop += 1
-            buffers = [flat[target * size : (target + 1) * size] for target in targets[start:stop]]
-            offset = facts.offset + rows[start] * size
-            n = os.preadv(self.fd, buffers, offset)
-            if n < size * len(buffers):
-                for at, buffer in enumerate(buffers):
-                    done = min(size, max(0, n - at * size))
-                    read_exactly(self.fd, buffer[done:], offset + at * size + done, facts.path)
-            start = stop
-
-
-class _OpenShards:
-    """The shards that are open in one process, the least recently used first."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.lock = threading.Lock()
-        self.shards: dict[int, _Shard] = {}
-
-
 class _Whole:
     """A data set as it stands on disk, which a PatchSet and its subsets share."""
 
     def __init__(self, path: bytes, check: bool) -> None:
         self.path, self.check = path, check
-        with opened(path) as (file, self.facts):
-            self.tables = read_tables(file)
-            self.skipped: tuple[Skipped, ...] = read_skipped(file)
-        ...
+        with opened(path) as (file, facts):
+            tables, self.skipped = read_tables(file), read_skipped(file)
+        self.facts, self.tables = facts, tables
+        self.classes = tuple(map(os.fsdecode, names(tables["classes"])))
+        self.splits = tuple(map(os.fsdecode, names(tables["splits"]))) if "splits" in tables else ()
+        columns = (tables[f"sources/{name}"] for name in ("width", "height", "sha256", "label"))
+        self.sources = Sources(names(tables["sources/path"]), *columns)
+        self._check_tables()
+        self.shards = Shards(facts, tables)
+
+    def _check_tables(self) -> None:
+        # Every row must lead somewhere: no look-up may fail later, or give a neighbour's class.
+        tables, n = self.tables, self.facts.n_rows
+        ends = {"labels": len(self.classes), "source": len(self.sources), "split": len(self.splits)}
+        for name in [*ends, "digest", "coords"]:
+            table = tables.get(name, np.zeros(n, int))
+            fits = table.shape == ((n, 2) if name == "coords" else (n,))
+            if fits and n and name in tables and name in ends:
+                fits = table.min() >= 0 and table.max() < ends[name]
+            if not fits:
+                raise DamagedFile(f"{os.fsdecode(self.path)}: /{name} does not fit the other tables")

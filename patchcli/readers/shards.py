@@ -1,0 +1,227 @@
+"""The shards of a data set: opened when they are needed, validated then, and read by row past HDF5."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from patchcli.errors import DamagedFile
+from patchcli.io.patchfile import Facts, digests, opened, read_exactly, read_rows
+from patchcli.io.shards import ListedShard, listed_shards
+
+Rows = npt.NDArray[np.int64]
+
+_MOST_OPEN: Final = 32
+_MOST_BUFFERS: Final = 256  # for one read; systems may refuse more than 1024
+_MEND: Final = "run the same extract command again, it rebuilds that shard"
+
+
+class Shards:
+    """Patches of a data set by row, wherever they are.
+
+    Safe for many threads, and in children after fork, which open the shards anew.
+
+    Parameters
+    ----------
+    whole : Facts
+        Of the file that the user named.
+    tables : mapping of str to array
+        Its tables; those of an index list the shards.
+
+    Raises
+    ------
+    DamagedFile
+        The list of shards contradicts itself, or leads out of the index's folder.
+    """
+
+    def __init__(self, whole: Facts, tables: dict[str, npt.NDArray[Any]]) -> None:
+        self._whole = whole
+        self._places = listed_shards(whole, tables) or (_itself(whole),)
+        self._row_start = np.array([place.row_start for place in self._places], np.int64)
+        self._open = _Open()
+        self._seen: dict[int, tuple[tuple[int, ...], Facts]] = {}
+
+    def read(self, rows: Rows) -> npt.NDArray[Any]:
+        """Patches of rows (k,), in any order and with duplicates: array (k, H, W, C).
+
+        Raises
+        ------
+        DamagedFile
+            A shard is missing, foreign or truncated.
+        OSError
+            The shard cannot be read for another reason; its name is with the error.
+        """
+        patches = np.empty((len(rows), *self._whole.patch_shape), self._whole.dtype)
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        shards = self._shard_of(ascending)
+        within = ascending - self._row_start[shards]
+        bounds = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(rows)] if len(rows) else []
+        for start, stop in itertools.pairwise(bounds):
+            self._fill(int(shards[start]), within[start:stop].tolist(), order[start:stop].tolist(), patches)
+        return patches
+
+    def compare(self, patches: npt.NDArray[Any], rows: Rows, expected: npt.NDArray[np.uint64]) -> None:
+        """Raise DamagedFile, naming shard and row, unless all patches (k, H, W, C) have the digests (k,) expected."""
+        found = digests(patches)
+        if np.array_equal(found, expected):
+            return
+        self.close()
+        at = int(np.flatnonzero(found != expected)[0])
+        k = int(self._shard_of(rows[at]))
+        raise DamagedFile(
+            f"{os.fsdecode(self._places[k].path)}: patch {rows[at] - self._row_start[k]} is not as it was written: "
+            f"its XXH3-64 is {found[at]:016x}, expected {expected[at]:016x}: {_MEND}"
+        )
+
+    def close(self) -> None:
+        """Close all shards, each when its last reader is done; the next read opens what stands there then."""
+        self._open, self._seen = _Open(), {}
+
+    def _shard_of(self, rows: Any) -> Rows:
+        return np.asarray(np.searchsorted(self._row_start, rows, side="right") - 1)
+
+    def _fill(
+        self, k: int, rows: list[int], targets: list[int], patches: npt.NDArray[Any], *, again: bool = True
+    ) -> None:
+        try:
+            self._shard(k).read(rows, targets, patches)
+        except DamagedFile:
+            self.close()
+            raise
+        except OSError as error:
+            self.close()
+            if error.errno != errno.ESTALE or not again:  # NFS: the file was replaced on the server
+                raise OSError(error.errno, error.strerror or str(error), os.fsdecode(self._places[k].path)) from error
+            self._fill(k, rows, targets, patches, again=False)
+
+    def _shard(self, k: int) -> _Shard:
+        here = self._open
+        if here.pid != os.getpid():  # the lock may be held by a thread that fork left behind
+            here = self._open = _Open()
+        with here.lock:
+            shard = here.shards.pop(k, None) or self._opened(k)
+            here.shards[k] = shard
+            if len(here.shards) > _MOST_OPEN:
+                here.shards.pop(next(iter(here.shards)))
+        return shard
+
+    def _opened(self, k: int) -> _Shard:
+        # HDF5 takes a millisecond to open a file. One that has not changed since is opened without it, or random reads
+        # from more shards than stay open would take a hundred times as long.
+        if k in self._seen:
+            identity, facts = self._seen[k]
+            with contextlib.suppress(OSError):
+                shard = _past_hdf5(facts)
+                if shard.identity == identity:
+                    return shard
+        shard = _open_shard(self._places[k], self._whole)
+        if shard.file is None:
+            self._seen[k] = shard.identity, shard.facts
+        return shard
+
+
+class _Open:
+    """The shards that are open in one process, the least recently used first."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.shards: dict[int, _Shard] = {}
+
+
+@dataclass(eq=False)
+class _Shard:
+    """An open shard. Who reads holds a reference, and the last to let go closes it: never under a reader."""
+
+    facts: Facts
+    closing: contextlib.ExitStack
+    file: Any = None
+    fd: int = -1
+    identity: tuple[int, ...] = ()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.closing.close()
+
+    def read(self, rows: list[int], targets: list[int], patches: npt.NDArray[Any]) -> None:
+        """Read ascending rows into `patches[targets]`."""
+        try:
+            if self.facts.offset is None:
+                patches[targets] = read_rows(self.file, self.facts, rows)
+            else:
+                self._read_past_hdf5(self.facts.offset, rows, targets, patches.reshape(-1).view(np.uint8).data)
+        except DamagedFile as error:
+            raise DamagedFile(f"{error}: {_MEND}") from None
+
+    def _read_past_hdf5(self, offset: int, rows: list[int], targets: list[int], flat: memoryview) -> None:
+        # Neighbours in the file take one read, which puts each of them where it was asked for.
+        size, start = self.facts.patch_bytes, 0
+        while start < len(rows):
+            stop, most = start + 1, min(len(rows), start + _MOST_BUFFERS)
+            while stop < most and rows[stop] == rows[stop - 1] + 1:
+                stop += 1
+            buffers = [flat[target * size : (target + 1) * size] for target in targets[start:stop]]
+            at = offset + rows[start] * size
+            n = os.preadv(self.fd, buffers, at)
+            if n < size * len(buffers):  # a signal, 2 GiB, or the end of the file
+                for i, buffer in enumerate(buffers):
+                    done = min(size, max(0, n - i * size))
+                    read_exactly(self.fd, buffer[done:], at + i * size + done, self.facts.path)
+            start = stop
+
+
+def _itself(facts: Facts) -> ListedShard:
+    """A file with pixels of its own, as an index would list it."""
+    name, n_bytes = os.path.basename(facts.path), os.path.getsize(facts.path)
+    return ListedShard(facts.shard, name, facts.path, n_bytes, "", 0, facts.n_rows)
+
+
+def _open_shard(place: ListedShard, whole: Facts) -> _Shard:
+    """Open a shard that is the one expected; DamagedFile names it otherwise."""
+    shown = os.fsdecode(place.path)
+    wanted = f"expected shard {place.number} of plan {whole.plan_id}"
+    with contextlib.ExitStack() as stack:
+        try:
+            n_bytes = os.stat(place.path).st_size
+            file, facts = stack.enter_context(opened(place.path))
+        except (FileNotFoundError, NotADirectoryError):
+            raise DamagedFile(f"{shown}: missing, {wanted}: {_MEND}") from None
+        except DamagedFile as error:
+            if n_bytes < place.n_bytes and os.path.isfile(place.path):
+                raise DamagedFile(_wrong_size(shown, n_bytes, place.n_bytes)) from None
+            raise DamagedFile(f"{error}, {wanted}: {_MEND}") from None
+        if facts.role == "index" or (facts.plan_id, facts.shard) != (whole.plan_id, place.number):
+            raise DamagedFile(f"{shown}: is {facts.role} {facts.shard} of plan {facts.plan_id}, {wanted}: {_MEND}")
+        if n_bytes != place.n_bytes:
+            raise DamagedFile(_wrong_size(shown, n_bytes, place.n_bytes))
+        if (facts.n_rows, facts.patch_shape, facts.dtype) != (place.n_rows, whole.patch_shape, whole.dtype):
+            raise DamagedFile(
+                f"{shown}: has {facts.n_rows} patches {facts.patch_shape} {facts.dtype}, expected {place.n_rows} "
+                f"{whole.patch_shape} {whole.dtype}: {_MEND}"
+            )
+        if facts.offset is None:
+            return _Shard(facts, stack.pop_all(), file=file)
+    return _past_hdf5(facts)  # HDF5 has said where the pixels are, and is closed
+
+
+def _past_hdf5(facts: Facts) -> _Shard:
+    with contextlib.ExitStack() as stack:
+        fd = os.open(facts.path, os.O_RDONLY | os.O_CLOEXEC)
+        stack.callback(os.close, fd)
+        status = os.fstat(fd)
+        identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        return _Shard(facts, stack.pop_all(), fd=fd, identity=identity)
+
+
+def _wrong_size(shown: str, n_bytes: int, expected: int) -> str:
+    what = "truncated" if n_bytes < expected else "has grown"
+    return f"{shown}: {what}: holds {n_bytes:,} bytes, expected {expected:,}: {_MEND}"
