@@ -100,4 +100,4 @@ def test_the_command_makes_the_same_bytes_as_the_function(preset: str, tmp_path:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
     patchcli.extract(tree, outs[1], executor="serial", **read(preset))
-    assert filecmp.cmp(*outs, shallow=False)
+    assert filecmp.cmp(outs[0], outs[1], shallow=False)
