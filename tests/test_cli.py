@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -155,6 +156,13 @@ def test_exit_codes_of_conflict_and_unreadable(tree: Path, tmp_path: Path) -> No
         (tree / "brick/bad.jpg").unlink()
 
 
+def test_a_traceback_is_shown_on_demand_only(tree: Path, tmp_path: Path) -> None:
+    for more in ([], ["--debug"]):
+        done = command("extract", tree, tmp_path / "out.h5", "--patch", 1000, *more)
+        assert done.returncode == 2
+        assert ("Traceback" in done.stderr) is bool(more)
+
+
 def test_underscores_and_aliases(tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.h5"
     assert extract(tree, out, "--patch_size", "64", "--on_error", "skip").exit_code == 0
@@ -271,3 +279,31 @@ def test_help_starts_fast() -> None:
         return min(seconds)
 
     assert fastest("-m", "patchcli", "--help") < 2.5 * fastest("-c", "import click")
+
+
+def test_a_script_needs_no_guard(tree: Path, tmp_path: Path) -> None:
+    """Worker processes do not run the user's script again."""
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import patchcli\n"
+        "print('once')\n"
+        f"summary = patchcli.extract({str(tree)!r}, {str(tmp_path / 'out.h5')!r}, patch=64, shard_size='200kB')\n"
+        "print(summary.shards > 1)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("once\nTrue\n", "")
+
+
+def test_pytables_and_h5dump_read_the_files(tree: Path, tmp_path: Path) -> None:
+    import tables
+
+    out = tmp_path / "out.h5"
+    extract(tree, out, "--patch", 64, "--overlap", 0.5)
+    ps = patchcli.open(out)
+    with tables.open_file(str(out)) as file:
+        assert (file.root.patches[3:6] == ps[3:6]).all()
+        assert (file.root.coords[:] == ps.coords).all()
+        assert file.root.sources.path[:].tolist() == list(ps.sources.path)
+    if shutil.which("h5dump"):
+        shown = subprocess.run(["h5dump", "-d", "/coords", out], capture_output=True, text=True, check=True).stdout
+        assert f"SIMPLE{{({len(ps)},2)/({len(ps)},2)}}" in "".join(shown.split())

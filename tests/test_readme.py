@@ -1,0 +1,82 @@
+"""What the README shows is what the program prints; every option it names is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from demo_images import arrange
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def patchcli(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command line of the README; the program is called by module, whatever PATH holds."""
+    words = shlex.split(line)
+    assert words[0] == "patchcli"
+    return subprocess.run(
+        [sys.executable, "-m", "patchcli", *words[1:]], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    arrange(str(tmp_path / "demo"), "medical")
+    (tmp_path / "configs").symlink_to(README.parent / "configs")
+    return tmp_path
+
+
+def without_time(text: str) -> str:
+    return re.sub(r"^  time .*$", "  time", text, flags=re.MULTILINE).strip()
+
+
+def test_the_first_screen_is_real(here: Path) -> None:
+    shown = blocks("console")[0]
+    command, _, output = shown.partition("\n")
+    done = patchcli(command.removeprefix("$ "), here)
+    assert done.returncode == 0, done.stderr
+    assert without_time(done.stdout) == without_time(output)
+
+
+def test_the_python_example_runs(here: Path) -> None:
+    command = blocks("console")[0].partition("\n")[0].removeprefix("$ ")
+    assert patchcli(command, here).returncode == 0
+    example = blocks("python")[0] + "\nassert ps[[5, 2, 2]].shape == (3, 128, 128, 3)\n"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", example], cwd=here, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_command_runs(here: Path) -> None:
+    (here / "data").symlink_to(here / "demo/medical")
+    lines = re.findall(r"^    (patchcli .*)$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(lines) >= 4
+    for line in lines:
+        again = " --overwrite" if line.startswith("patchcli extract") else ""
+        done = patchcli(line + again, here)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+def test_every_option_that_is_named_exists(here: Path) -> None:
+    helps = "".join(patchcli(f"patchcli {command} --help", here).stdout for command in ("extract", "inspect"))
+    own = {"--cpus-per-task", "--requeue", "--signal"}  # SLURM's
+    for option in set(re.findall(r"--[a-z][a-z-]+", README.read_text(encoding="utf-8"))) - own:
+        assert option in helps, option
+
+
+def test_every_option_is_tested() -> None:
+    """An option that no test names is an option that nobody has tried."""
+    helps = subprocess.run(
+        [sys.executable, "-m", "patchcli", "extract", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    written = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    for option in set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", helps, re.MULTILINE)):
+        name = option.removeprefix("--").replace("-", "_")
+        assert option in written or re.search(rf"\b{name}=", written), option
