@@ -184,6 +184,7 @@ def test_class_names_and_splits_belong_to_the_plan() -> None:
         replace(scan, classes=(b"class0", b"class1", b"class2")),
         replace(scan, splits=(b"train",)),
         replace(scan, splits=(b"train", b"val")),
+        replace(scan, classes=(b"class0", b"class1", b"train"), splits=(b"val",)),
     ]
     ids = [plan(variant, spec, max_pixels=MAX_PIXELS).recipe.plan_id for variant in variants]
     assert len(set(ids)) == len(ids)
