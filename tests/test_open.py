@@ -26,6 +26,7 @@ import patchcli
 from patchcli.errors import DamagedFile, UsageError
 from patchcli.io import patchfile
 from patchcli.readers import shards
+from patchcli.specs import Compression
 
 Array = npt.NDArray[Any]
 SIDE, STRIDE = 16, 8
@@ -401,7 +402,7 @@ def test_a_flipped_bit_is_named_by_shard_and_row_and_mended_by_the_same_command(
 
 
 @pytest.mark.parametrize("compression", ["gzip", "lzf", "zstd"])
-def test_a_flipped_bit_among_compressed_patches_is_named(src: Path, tmp_path: Path, compression: str) -> None:
+def test_a_flipped_bit_among_compressed_patches_is_named(src: Path, tmp_path: Path, compression: Compression) -> None:
     whole = made(src, tmp_path / "out.h5", shard_size="40kB", compression=compression)
     file = shard_files(whole.path)[1]
     first = len(patchcli.open(shard_files(whole.path)[0]))
@@ -411,7 +412,10 @@ def test_a_flipped_bit_among_compressed_patches_is_named(src: Path, tmp_path: Pa
     ps = patchcli.open(whole.path)
     with pytest.raises(DamagedFile, match=f"{file}: patches 2 to 7 cannot be read: .*run the same extract command"):
         ps[[first + 7, first + 2]]
-    np.testing.assert_array_equal(ps[:first], whole.pixels[:first])
+    patchcli.extract(
+        src, whole.path, patch=SIDE, stride=STRIDE, executor="serial", shard_size="40kB", compression=compression
+    )
+    np.testing.assert_array_equal(ps[:], whole.pixels)
 
 
 @pytest.mark.parametrize("name", [b"../out.h5", b"/etc/passwd", b"out.shards/../../x.h5", b""])
