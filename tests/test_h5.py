@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -283,9 +283,11 @@ def test_what_writers_say_of_a_file_is_true(tmp_path: Path, draft: Draft, sizes:
 
 def test_a_head_that_was_not_foreseen_costs_a_second_reading_and_nothing_else(tmp_path: Path, draft: Draft) -> None:
     patches = np.full((5, 8, 8, 3), 9, np.uint8)
-    other: Mapping[str, Any] = {**tables_of(5), "labels@surprise": np.int64(1)}
+    tables = tables_of(5, seed=1)
+    other = {"labels": tables["labels"]}
+    assert h5.lay_out(ATTRIBUTES, pixels_of(5), other).head != h5.lay_out(ATTRIBUTES, pixels_of(5), tables).head
     writer = ContiguousWriter(draft, ATTRIBUTES, pixels_of(5), other)
-    n_bytes, digest = written(tmp_path, writer, [patches], tables_of(5, seed=1))
+    n_bytes, digest = written(tmp_path, writer, [patches], tables)
     draft.publish()
     content = (tmp_path / "a.h5").read_bytes()
     assert (n_bytes, digest) == (len(content), xxhash.xxh3_128_hexdigest(content))
@@ -341,6 +343,9 @@ def test_links_and_storage_that_lead_out_of_the_file_are_refused(tmp_path: Path)
         assert h5.read_table(file, "plain").tolist() == [0, 1, 2]
         out_of_the_file = ("soft", "outside", "group/inner", "raw", "virtual")
         not_plain = ("text", "nothing", "squeezed", "huge", "partial", "group", "missing", "plain/inner")
+        for name in ("raw", "virtual"):
+            with pytest.raises(DamagedFile, match=f"/{name} is stored outside the file"):
+                h5.dataset(file, name)
         for name in out_of_the_file + not_plain:
             with pytest.raises(DamagedFile, match=f"/{name} "):
                 h5.read_table(file, name)
