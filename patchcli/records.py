@@ -145,6 +145,8 @@ class Task:
         This run's name in temporary files.
     digest : str
         What the index says the file's digest is; empty where there is no index yet.
+    overwrite : bool
+        Whether a shard of images that have changed since is built again; otherwise it is only reported.
     keep_going : bool
         Whether unreadable images are left out instead of stopping the shard.
     skipped : tuple of Skipped
@@ -159,6 +161,7 @@ class Task:
     recipe: Recipe
     run: str
     digest: str = ""
+    overwrite: bool = False
     keep_going: bool = False
     skipped: tuple[Skipped, ...] = ()
 
@@ -171,6 +174,8 @@ class ShardRecord:
     ----------
     state : {"built", "kept", "stopped"}
         `kept`: it was there and whole. `stopped`: an unreadable image kept it from being published.
+    changed : tuple of bytes
+        Images of a kept shard whose files are no longer those that it was cut from.
     n_bytes, digest
         Size of the file and its XXH3-128, 32 hex digits.
     skipped : tuple of Skipped
@@ -182,6 +187,7 @@ class ShardRecord:
     n_bytes: int = 0
     digest: str = ""
     skipped: tuple[Skipped, ...] = ()
+    changed: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

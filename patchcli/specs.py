@@ -100,6 +100,11 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise UsageError(f"{name} is {value!r}: expected one of {', '.join(choices)}")
 
 
+def _check_whole(name: str, value: object, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise UsageError(f"{name} is {value!r}: expected a whole number from {least} to {most}")
+
+
 @dataclass(frozen=True)
 class ExtractSpec:
     """What `extract` cuts and how it is stored: everything that decides bytes, and nothing else.
@@ -125,10 +130,14 @@ class ExtractSpec:
         _check_choice("layout", self.layout, get_args(Layout))
         _check_choice("mode", self.mode, get_args(Mode))
         _check_choice("compression", self.compression, get_args(Compression))
-        if not 0 <= self.pad_value <= 255:
-            raise UsageError(f"pad_value is {self.pad_value}: expected 0 to 255")
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"seed is {self.seed}: expected 0 to 2^63 - 1")
+        for name in ("patch_size", "stride"):
+            for length in getattr(self, name):
+                _check_whole(name, length, 1, 2**31 - 1)
+        _check_whole("pad_value", self.pad_value, 0, 255)
+        _check_whole("seed", self.seed, 0, 2**63 - 1)
+        _check_whole("shard_size", self.shard_size, 1, 2**63 - 1)
+        for level in self.background:
+            _check_whole("background", level, 0, 255)
         if self.classes is not None and len(set(self.classes)) != len(self.classes):
             raise UsageError("classes: a name stands twice")
         if self.classes is not None and not self.classes:
@@ -197,7 +206,6 @@ class RunSpec:
     def __post_init__(self) -> None:
         _check_choice("executor", self.executor, get_args(ExecutorName))
         _check_choice("on_error", self.on_error, get_args(OnError))
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"workers is {self.workers}: expected at least 1")
-        if self.max_pixels < 1:
-            raise UsageError(f"max_pixels is {self.max_pixels}: expected at least 1")
+        if self.workers is not None:
+            _check_whole("workers", self.workers, 1, 2**31 - 1)
+        _check_whole("max_pixels", self.max_pixels, 1, 2**63 - 1)

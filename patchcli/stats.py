@@ -6,6 +6,8 @@ px once where the patches hold it `1 / (1 - overlap)^2` times, and integers make
 
 from __future__ import annotations
 
+import threading
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +18,10 @@ from patchcli.grid import Axis, Grid
 from patchcli.specs import Edge
 
 _MOST_ROWS = 257  # 257 * 255 is the largest sum of bytes that 16 bits hold
-_BAND_BYTES = 1 << 19  # widened to 16 bits it stays within the cache of a core
+_BAND_BYTES = 1 << 17  # widened to 16 bits it stays within the cache of a core
+
+
+_memory = threading.local()
 
 
 class Moments(NamedTuple):
@@ -48,8 +53,9 @@ class Moments(NamedTuple):
 NOTHING = Moments(0, (), ())
 
 
+@lru_cache(maxsize=64)  # images of a set are often of one size
 def weights(axis: Axis, numbers: range, edge: Edge) -> npt.NDArray[np.int64]:
-    """How many of the windows `numbers` hold each px of an axis, int64 (length,)."""
+    """How many of the windows `numbers` hold each px of an axis, int64 (length,), read-only."""
     starts = axis.starts[numbers.start : numbers.stop]
     steps = np.zeros(max(axis.end, axis.length) + 1, np.int64)
     np.add.at(steps, starts, 1)
@@ -59,7 +65,15 @@ def weights(axis: Axis, numbers: range, edge: Edge) -> npt.NDArray[np.int64]:
     if edge == "reflect":
         beyond = np.arange(axis.length, len(counts))
         np.add.at(inside, mirror(beyond, axis.length), counts[axis.length :])
+    inside.flags.writeable = False
     return inside
+
+
+@lru_cache(maxsize=64)
+def _rows_by_weight(axis: Axis, numbers: range, edge: Edge) -> tuple[tuple[int, npt.NDArray[np.intp]], ...]:
+    """Each count above zero with the px that have it."""
+    counts = weights(axis, numbers, edge)
+    return tuple((int(count), np.flatnonzero(counts == count)) for count in np.unique(counts[counts > 0]))
 
 
 def moments(
@@ -78,11 +92,11 @@ def moments(
         return NOTHING
     height, width, channels = image.shape
     per_row, per_column = weights(grid.y, rows, edge), weights(grid.x, range(grid.x.n), edge)
-    end = int(np.flatnonzero(per_column)[-1]) + 1
+    end = min(grid.x.end, width)
     lines = image.reshape(height, width * channels)[:, : end * channels]
     totals = np.zeros((2, end * channels), np.int64)
-    for weight in np.unique(per_row[per_row > 0]):
-        totals += weight * _column_sums(lines, np.flatnonzero(per_row == weight))
+    for weight, picked in _rows_by_weight(grid.y, rows, edge):
+        totals += weight * _column_sums(lines, picked)
     sums, squares = np.einsum("kxc,x->kc", totals.reshape(2, end, channels), per_column[:end])
     n = len(rows) * grid.x.n * grid.y.patch * grid.x.patch
     n_padded = 0 if edge == "reflect" else n - int(per_row.sum()) * int(per_column.sum())
@@ -93,6 +107,14 @@ def moments(
     )
 
 
+def _scratch(n: int) -> npt.NDArray[np.uint16]:
+    """Room for `n` little-endian 16-bit numbers, the same memory in every call: fresh pages cost as much."""
+    room: npt.NDArray[np.uint16] = getattr(_memory, "room", np.empty(0, "<u2"))
+    if room.size < n:
+        room = _memory.room = np.empty(max(n, _BAND_BYTES), "<u2")
+    return room[:n]
+
+
 def _column_sums(lines: npt.NDArray[np.uint8], picked: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
     """Sums and sums of squares of each column over the picked rows, int64 (2, columns).
 
@@ -101,12 +123,14 @@ def _column_sums(lines: npt.NDArray[np.uint8], picked: npt.NDArray[np.intp]) -> 
     n_columns = lines.shape[1]
     sums, halves = np.zeros(n_columns, np.int64), np.zeros(2 * n_columns, np.int64)
     step = max(1, min(_MOST_ROWS, _BAND_BYTES // n_columns))
-    wide = np.empty((step, n_columns), "<u2")
+    wide = _scratch(step * n_columns).reshape(step, n_columns)
+    contiguous = int(picked[-1]) - int(picked[0]) + 1 == len(picked)
+    if contiguous:
+        lines = lines[picked[0] : picked[-1] + 1]
     for start in range(0, len(picked), step):
-        chosen = picked[start : start + step]
-        contiguous = chosen[-1] - chosen[0] + 1 == len(chosen)
-        band = wide[: len(chosen)]
-        np.copyto(band, lines[chosen[0] : chosen[-1] + 1] if contiguous else lines[chosen])
+        some = lines[start : start + step] if contiguous else lines[picked[start : start + step]]
+        band = wide[: len(some)]
+        np.copyto(band, some)
         sums += np.add.reduce(band, axis=0, dtype=np.uint16)
         np.multiply(band, band, out=band)
         halves += np.add.reduce(band.view(np.uint8), axis=0, dtype=np.uint16)

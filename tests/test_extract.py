@@ -481,3 +481,35 @@ def test_the_hostile_folder(shared_data: Path, tmp_path: Path, on_error: Any) ->
     assert summary.patches == len(patchcli.open(out))
     assert sum(group.files for group in summary.left_out if group.kind == "unreadable") == 41
     assert any("CMYK" in note for note in summary.notes)
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["index", "no index"])
+def test_an_image_replaced_by_one_of_the_same_size_is_noticed(tmp_path: Path, sealed: bool) -> None:
+    for label in ("cat", "dog"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        Image.new("RGB", (64, 64), "black").save(tmp_path / "data" / label / "a.bmp")
+    out = tmp_path / "out.h5"
+    options: dict[str, Any] = {"patch": 64, "executor": "serial", "shard_size": 64 * 64 * 3}
+    assert patchcli.extract(tmp_path / "data", out, **options).shards == 2
+    if not sealed:
+        out.unlink()
+    Image.new("RGB", (64, 64), "white").save(tmp_path / "data/dog/a.bmp")
+    with pytest.raises(OutputConflict, match=r"images changed: dog/a\.bmp"):
+        patchcli.extract(tmp_path / "data", out, **options)
+    again = patchcli.extract(tmp_path / "data", out, overwrite=True, **options)
+    assert (again.state, again.shards_kept) == ("made", 1)
+    assert patchcli.open(out)[1].min() == 255
+
+
+def test_missing_file_handles_are_not_the_images_fault(tree: Path, tmp_path: Path) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used - 1, hard))
+    try:
+        with pytest.raises((NotEnoughSpace, OSError)):
+            patchcli.extract(tree, tmp_path / "out.h5", on_error="skip", executor="serial", **SMALL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not (tmp_path / "out.h5").exists()

@@ -27,16 +27,8 @@ from PIL import EpsImagePlugin, ImageCms, ImageOps
 from PIL import Image as Pillow
 
 from patchcli.errors import UsageError
-from patchcli.io.images import (
-    Decoder,
-    NotAnImage,
-    Unreadable,
-    file_sha256,
-    parse_color,
-    quiet_pillow,
-    read_header,
-    turn,
-)
+from patchcli.io.headers import NotAnImage, Unreadable, parse_color, quiet_pillow, read_header
+from patchcli.io.images import Decoder, file_sha256, turn
 from patchcli.io.scan import scan
 from patchcli.records import Image
 from patchcli.specs import MAX_PIXELS
@@ -614,7 +606,8 @@ def test_the_limit_of_px_is_exact(tmp_path: Path) -> None:
 LIMITED = """
     import json, os, resource, sys
     resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-    from patchcli.io.images import Decoder, Unreadable, quiet_pillow
+    from patchcli.io.headers import Unreadable, quiet_pillow
+    from patchcli.io.images import Decoder
     from patchcli.io.scan import scan
     from patchcli.specs import MAX_PIXELS
 

@@ -149,10 +149,6 @@ def command(ctx: click.Context, /, src: str, out: str, progress: str, as_json: b
     Every option can also come from a file (--config) or from the environment, as PATCHCLI_EXTRACT_PATCH=64; the command
     line wins over the environment, and that over the file.
     """
-    if given["executor"] == "process" and not given["dry_run"]:
-        from patchcli.run.executors import warm_up
-
-        warm_up()  # first, so that workers import while this process does
     from patchcli.report.text import as_json_text, extract_lines
     from patchcli.run.extract import extract
 

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.errors import DamagedFile
+from patchcli.errors import DamagedFile, UsageError
 
 Array = npt.NDArray[Any]
 
@@ -153,8 +153,7 @@ def lay_out(attributes: Mapping[str, Any], pixels: Pixels | None, tables: Mappin
 
 def create_chunked(sink: Any, attributes: Mapping[str, Any], pixels: Pixels, compression: str) -> h5py.File:
     """Open a file for compressed pixels in chunks with `fletcher32`; `write_tables` and `close` complete it."""
-    if compression in ("lz4", "zstd"):
-        load_plugins(compression)
+    load_plugins(compression)
     file = h5py.File(sink, "w", libver=LIBVER)
     _write_attributes(file, attributes)
     chunk = (chunk_rows(pixels), *pixels.shape[1:])
@@ -172,11 +171,19 @@ def chunk_rows(pixels: Pixels) -> int:
 
 
 def load_plugins(compression: str) -> None:
-    """Make lz4 and zstd known to HDF5."""
+    """Make lz4 and zstd known to HDF5; nothing for the others.
+
+    Raises
+    ------
+    UsageError
+        The package hdf5plugin is not installed.
+    """
+    if compression not in ("lz4", "zstd"):
+        return
     try:
         import hdf5plugin  # noqa: F401 - importing it registers the filters
     except ImportError:
-        raise DamagedFile(f"{compression} needs the package hdf5plugin: pip install 'patchcli[compression]'") from None
+        raise UsageError(f"{compression} needs the package hdf5plugin: pip install 'patchcli[compression]'") from None
 
 
 def write_tables(file: h5py.File, tables: Mapping[str, Array]) -> None:

@@ -85,6 +85,15 @@ def look_at_output(out: bytes, plan: Plan) -> ExistingOutput:
     return ExistingOutput(missing, digests, conflict, foreign, old)
 
 
+def refuse_changed(out: bytes, changed: list[bytes]) -> None:
+    """Raise `OutputConflict` when images are no longer those that the shards were cut from."""
+    if changed:
+        raise OutputConflict(
+            f"{os.fsdecode(out)}: holds a data set made with other inputs:\n{_named('changed', changed)}\n"
+            f"Replace it with --overwrite, or choose another output."
+        )
+
+
 def _old_shards(out: bytes, plan_id: str, n_shards: int) -> Iterator[bytes]:
     folder = shards_folder(out)
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):

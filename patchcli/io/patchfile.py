@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import h5py
 import numpy as np
@@ -23,6 +23,7 @@ from patchcli.records import SkipKind, Skipped
 _HEAD_BYTES = 1 << 16
 _ROWS_BYTES = 1 << 20
 _MOST_CHUNK_BYTES = 1 << 26
+_KINDS = (np.uint8, np.uint16, np.float32)
 
 Role = Literal["single", "index", "shard"]
 
@@ -118,9 +119,14 @@ def _pixels(
 ) -> tuple[tuple[int, int, int], np.dtype[Any], int | None, str]:
     if said["role"] == "index":
         height, width, channels = (int(length) for length in said["patch_shape"])
-        return (height, width, channels), np.dtype(said["patch_dtype"]), None, "none"
+        kind = np.dtype(said["patch_dtype"])
+        if kind not in _KINDS or min(height, width, channels) < 1:
+            raise DamagedFile(
+                f"{shown}: its patches are {kind} {(height, width, channels)}, which patchcli does not make"
+            )
+        return (height, width, channels), kind, None, "none"
     pixels = h5.dataset(file, "patches")
-    if pixels.ndim != 4 or len(pixels) != n_rows or pixels.dtype not in (np.uint8, np.uint16, np.float32):
+    if pixels.ndim != 4 or len(pixels) != n_rows or pixels.dtype not in _KINDS:
         raise DamagedFile(
             f"{shown}: /patches is {pixels.dtype} {pixels.shape}, expected (n, H, W, C) for {n_rows} labels"
         )
@@ -158,10 +164,16 @@ def read_skipped(file: h5py.File) -> tuple[Skipped, ...]:
     )
 
 
-def whole_digest(
-    path: bytes, plan_id: str, shard: int, n_rows: int, expected: str
-) -> tuple[str, tuple[Skipped, ...]] | None:
-    """Digest of a shard and what it was built without, if it is there, whole, and that shard of that plan; or None.
+class WholeShard(NamedTuple):
+    """A shard that is as it was written: its digest, what it was built without, and its images' SHA-256 by path."""
+
+    digest: str
+    skipped: tuple[Skipped, ...]
+    sha256: dict[bytes, bytes]
+
+
+def whole_shard(path: bytes, plan_id: str, shard: int, n_rows: int, expected: str) -> WholeShard | None:
+    """A shard if it is there, whole, and that shard of that plan; otherwise None.
 
     Parameters
     ----------
@@ -181,16 +193,16 @@ def whole_digest(
             with opened(path) as (file, facts):
                 if (facts.plan_id, facts.shard) != (plan_id, shard) or facts.role == "index":
                     return None
-                skipped = read_skipped(file)
+                tables, skipped = read_tables(file), read_skipped(file)
+                sha256 = dict(zip(names(tables["sources/path"]), names(tables["sources/sha256"]), strict=True))
                 if expected:
-                    return digest, skipped
-                tables = read_tables(file)
+                    return WholeShard(digest, skipped, sha256)
                 if facts.n_rows != n_rows and not any(one.kind == "unreadable" for one in skipped):
                     return None
                 for rows, patches in iterate_patches(raw.fileno(), file, facts):
                     if not np.array_equal(digests(patches), tables["digest"][rows.start : rows.stop]):
                         return None
-        return digest, skipped
+        return WholeShard(digest, skipped, sha256)
     except (DamagedFile, OSError):
         return None
 
@@ -202,13 +214,27 @@ def read_tables(file: h5py.File) -> dict[str, h5.Array]:
     wanted += [f"skipped/{name}" for name in ("path", "reason", "kind")]
     wanted += [f"stats/{name}" for name in ("mean", "std", "n_pixels", "sum", "sum_of_squares")]
     wanted += [name for name in ("split", "splits") if h5.has(file, name)]
-    if h5.has(file, "shards"):
+    if h5.read_attributes(file, os.fsdecode(file.filename)).get("role") == "index":
         wanted += [f"shards/{name}" for name in ("name", "bytes", "digest", "row_start")]
-    return {name: h5.read_table(file, name) for name in wanted}
+    tables = {name: h5.read_table(file, name) for name in wanted}
+    _check_lengths(tables, os.fsdecode(file.filename))
+    return tables
+
+
+def _check_lengths(tables: dict[str, h5.Array], shown: str) -> None:
+    """Columns of one table are of one length, and numbers where numbers belong."""
+    for group in ("sources", "skipped"):
+        lengths = {len(values) for name, values in tables.items() if name.startswith(group + "/")}
+        if len(lengths) > 1:
+            raise DamagedFile(f"{shown}: the columns of /{group} are of different lengths")
+    for name in ("labels", "coords", "source", "digest", "sources/label", "sources/width", "sources/height"):
+        if tables[name].dtype.kind not in "iu":
+            raise DamagedFile(f"{shown}: /{name} is {tables[name].dtype}, expected whole numbers")
 
 
 def iterate_patches(fd: int, file: h5py.File, facts: Facts) -> Iterator[tuple[range, npt.NDArray[Any]]]:
     """All patches in blocks of about 1 MiB: rows, and patches (k, H, W, C) that the next step overwrites."""
+    h5.load_plugins(facts.compression)
     step = max(1, _ROWS_BYTES // facts.patch_bytes)
     block = np.empty((min(step, facts.n_rows), *facts.patch_shape), facts.dtype)
     for start in range(0, facts.n_rows, step):
@@ -236,8 +262,7 @@ def read_rows(file: h5py.File, facts: Facts, rows: Sequence[int]) -> npt.NDArray
     DamagedFile
         A checksum fails, or the codec's package is missing.
     """
-    if facts.compression in ("lz4", "zstd"):
-        h5.load_plugins(facts.compression)
+    h5.load_plugins(facts.compression)
     pixels = file["patches"]
     patches = np.empty((len(rows), *facts.patch_shape), facts.dtype)
     done = 0

@@ -14,7 +14,7 @@ from typing import Final
 from patchcli.errors import NotEnoughSpace, OutputConflict, PatchcliError
 from patchcli.io.room import free_bytes
 
-_FLUSH_BYTES: Final = 32 << 20
+_FLUSH_BYTES: Final = 8 << 20
 _NAME_BYTES: Final = 120  # of the final name in the temporary one, which may have 255
 _STALE_SECONDS: Final = 24 * 3600
 _TEMP: Final = re.compile(rb"\.(?P<name>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
@@ -107,12 +107,12 @@ def _flush(fd: int) -> None:
 
 def sync_folder(folder: bytes) -> None:
     """Make renames within a folder durable, where the file system can."""
-    fd = os.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):  # EINVAL, ENOTSUP: some network file systems cannot
+    with contextlib.suppress(OSError):  # EINVAL, ENOTSUP: some network file systems cannot; EACCES: not listable
+        fd = os.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
             os.fsync(fd)
-    finally:
-        os.close(fd)
+        finally:
+            os.close(fd)
 
 
 def write_error(path: bytes, error: OSError, needed: int) -> PatchcliError:

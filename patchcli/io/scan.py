@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Final, NamedTuple
 
 from patchcli.errors import UsageError
-from patchcli.io.images import NotAnImage, Unreadable, quiet_pillow, read_header
+from patchcli.io.headers import NotAnImage, Unreadable, quiet_pillow, read_header
 from patchcli.records import Image, Progress, ProgressCallback, Scan, Skipped, no_progress
 from patchcli.specs import Layout
 

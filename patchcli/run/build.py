@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable, Sequence
 
 from patchcli.cut import cut, new_block
-from patchcli.io.images import Decoder, Unreadable, quiet_pillow
-from patchcli.io.patchfile import whole_digest
+from patchcli.io.headers import Unreadable, quiet_pillow
+from patchcli.io.images import Decoder, file_sha256
+from patchcli.io.patchfile import whole_shard
 from patchcli.io.publish import Draft, write_error
 from patchcli.io.shard import ChunkedWriter, ContiguousWriter, PixelWriter, pixels_of, root_attributes
 from patchcli.io.tables import Rows, shard_tables
@@ -20,15 +21,17 @@ from patchcli.stats import NOTHING, moments
 def keep_or_build(task: Task, note: Callable[[int], None] = lambda _: None) -> ShardRecord:
     """Keep the shard if it is there, whole and of this plan; otherwise build it.
 
-    Every byte is looked at: a shard with one flipped bit is built again.
+    Every byte is looked at, of the shard and of its images: a shard with one flipped bit is built again, an image that
+    was replaced by another of the same size is noticed.
     """
-    whole = whole_digest(task.path, task.recipe.plan_id, task.shard, task.n_rows, task.digest)
+    whole = whole_shard(task.path, task.recipe.plan_id, task.shard, task.n_rows, task.digest)
     if whole is not None:
-        digest, skipped = whole
         planned = {portion.image.path for portion in task.portions}
-        unreadable = tuple(one for one in skipped if one.path in planned and one.kind == "unreadable")
-        if set(skipped) - set(unreadable) == set(task.skipped):
-            return ShardRecord(task.shard, "kept", os.path.getsize(task.path), digest, unreadable)
+        unreadable = tuple(one for one in whole.skipped if one.path in planned and one.kind == "unreadable")
+        changed = tuple(p for p, digest in whole.sha256.items() if file_sha256(os.path.join(task.root, p)) != digest)
+        same = set(whole.skipped) - set(unreadable) == set(task.skipped)
+        if same and not (changed and task.overwrite):
+            return ShardRecord(task.shard, "kept", os.path.getsize(task.path), whole.digest, unreadable, changed)
     return build_shard(task, note)
 
 
@@ -90,9 +93,11 @@ def _attempt(
             writer = ContiguousWriter(draft, attributes, pixels, shard_tables(rows, recipe, left_out, NOTHING, None))
         else:
             writer = ChunkedWriter(draft, attributes, pixels, spec.compression)
-        with contextlib.closing(writer):
+        with contextlib.closing(writer), contextlib.closing(decoder):
             for number, portion in enumerate(portions):
                 note(number + 1)
+                if number + 1 < len(portions):
+                    decoder.expect(task.root, portions[number + 1].image)
                 try:
                     image, sha256 = decoder.decode(task.root, portion.image)
                 except Unreadable as error:
@@ -100,11 +105,12 @@ def _attempt(
                 if bad:
                     continue
                 grid = portion_grid(portion, spec)
+                # while the image is in the cache of the core
+                total += moments(image, grid, rows=portion.rows, edge=spec.edge, pad_value=spec.pad_value)
                 for patches in cut(
                     image, grid, rows=portion.rows, block=block, edge=spec.edge, pad_value=spec.pad_value
                 ):
                     writer.add(patches)
-                total += moments(image, grid, rows=portion.rows, edge=spec.edge, pad_value=spec.pad_value)
                 rows.sha256.append(sha256)
             if bad:
                 return None, bad

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from typing import Any, TypeVar
 
 from patchcli.errors import WorkerDied
 from patchcli.records import ShardRecord, Task
@@ -16,110 +17,130 @@ from patchcli.specs import ExecutorName
 _TICK_SECONDS = 0.1
 _GRACE_SECONDS = 0.5
 
-Records = Generator[ShardRecord, None, None]
+T = TypeVar("T")
+Suspect = tuple[Task, int]
 Tick = Callable[[Sequence[tuple[Task, int]]], None]
 """Called with the tasks at work and how many images each has begun."""
 
 
-def run_tasks(
-    tasks: Sequence[Task],
-    *,
-    executor: ExecutorName,
-    n_workers: int,
-    tick: Tick,
-    clean: Callable[[], None],
-) -> Records:
-    """Run all tasks; records come in the order in which they are done.
-
-    A worker that dies takes its whole pool with it, so every task at work is then tried once more, alone in a new
-    pool; one that kills its worker again is reported after all others are done.
+class Crew:
+    """Workers for one run; leaving the `with` block ends them and removes what they left half-done.
 
     Parameters
     ----------
-    tasks : sequence of Task
     executor, n_workers
         Who works.
     tick : callable
         Called about ten times a second; what it raises stops the run.
     clean : callable
         Removes the drafts of killed workers.
-
-    Raises
-    ------
-    PatchcliError
-        What a task raised: no other task is begun, those at work are ended.
-    WorkerDied
     """
-    if executor == "serial":
-        yield from _run_serial(tasks, tick, clean)
-        return
-    waiting = deque(tasks)
-    died: list[str] = []
-    while waiting:
-        suspects: list[tuple[Task, int]] = []
-        n_waiting = len(waiting)
-        yield from _run_pool(waiting, n_workers, tick, clean, suspects)
-        if len(waiting) == n_waiting:
-            raise WorkerDied("worker processes cannot be started here: try --executor serial")
-        for suspect, _ in suspects:
-            again: list[tuple[Task, int]] = []
-            yield from _run_pool(deque([suspect]), 1, tick, clean, again)
-            died.extend(_obituary(task, n_images) for task, n_images in again)
-    if died:
-        raise WorkerDied("\n".join(died))
 
+    def __init__(self, executor: ExecutorName, n_workers: int, tick: Tick, clean: Callable[[], None]) -> None:
+        self._n_workers = 0 if executor == "serial" else n_workers
+        self._tick, self._clean = tick, clean
+        self._pool: WorkerPool | None = None
 
-def _run_serial(tasks: Sequence[Task], tick: Tick, clean: Callable[[], None]) -> Records:
-    from patchcli.run.build import keep_or_build
+    def __enter__(self) -> Crew:
+        return self
 
-    try:
+    def __exit__(self, *_: object) -> None:
+        self._end_pool()
+        self._clean()
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[ShardRecord]:
+        """Run all tasks; records come in the order in which they are done.
+
+        A worker that dies takes its whole pool with it, so every task at work is then tried once more, alone in a new
+        pool; one that kills its worker again is reported after all others are done.
+
+        Raises
+        ------
+        PatchcliError
+            What a task raised: no other task is begun.
+        WorkerDied
+        """
+        if not self._n_workers:
+            yield from self._run_serial(tasks)
+            return
+        waiting = deque(tasks)
+        died: list[str] = []
+        while waiting:
+            n_waiting = len(waiting)
+            suspects: list[Suspect] = []
+            yield from self._run_pool(waiting, self._n_workers, suspects)
+            if len(waiting) == n_waiting:
+                raise WorkerDied("worker processes cannot be started here: try --executor serial")
+            for suspect, _ in suspects:
+                again: list[Suspect] = []
+                self._end_pool()
+                yield from self._run_pool(deque([suspect]), 1, again)
+                died.extend(_obituary(task, n_images) for task, n_images in again)
+            if suspects:
+                self._end_pool()
+        if died:
+            raise WorkerDied("\n".join(died))
+
+    def call(self, fn: Callable[..., T], *args: Any) -> T:
+        """Call a function where everything is imported already: in a worker, if there is one."""
+        if self._pool is None:
+            return fn(*args)
+        future = self._pool.submit(fn, *args)
+        while not wait([future], _TICK_SECONDS).done:
+            self._tick([])
+        return future.result()
+
+    def _run_serial(self, tasks: Sequence[Task]) -> Iterator[ShardRecord]:
+        from patchcli.run.build import keep_or_build
+
         for task in tasks:
 
             def report(n_images: int, task: Task = task) -> None:
-                tick([(task, n_images)])
+                self._tick([(task, n_images)])
 
             yield SerialExecutor().submit(keep_or_build, task, report).result()
-    finally:
-        clean()
 
+    def _run_pool(self, waiting: deque[Task], n_workers: int, suspects: list[Suspect]) -> Iterator[ShardRecord]:
+        """Run tasks until none waits or the pool breaks; `suspects` are then those at work, and their images begun."""
+        pool = self._pool = self._pool or WorkerPool(n_workers)
+        at_work: dict[Future[ShardRecord], tuple[Task, int]] = {}
+        free = list(range(n_workers))
+        try:
+            while waiting or at_work:
+                while waiting and free:
+                    task, slot = waiting[0], free[-1]
+                    pool.board[slot] = 0
+                    at_work[pool.submit(_work, task, slot)] = (task, slot)
+                    waiting.popleft()
+                    free.pop()
+                done, _ = wait(at_work, _TICK_SECONDS, FIRST_COMPLETED)
+                self._tick([(task, pool.board[slot]) for task, slot in at_work.values()])
+                for future in done:
+                    record = future.result()
+                    _, slot = at_work.pop(future)
+                    free.append(slot)
+                    yield record
+        except (BrokenExecutor, ConnectionError, EOFError):
+            self._wait_for_a_signal()
+            for future, (task, slot) in at_work.items():
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    yield future.result()
+                else:
+                    suspects.append((task, pool.board[slot]))
+            self._end_pool()
+            self._clean()
 
-def _run_pool(
-    waiting: deque[Task], n_workers: int, tick: Tick, clean: Callable[[], None], suspects: list[tuple[Task, int]]
-) -> Records:
-    """Run tasks until none waits or the pool breaks; then `suspects` are those at work and their images begun."""
-    pool = WorkerPool(n_workers)
-    at_work: dict[Future[ShardRecord], tuple[Task, int]] = {}
-    free = list(range(n_workers))
-    try:
-        while waiting or at_work:
-            while waiting and free:
-                task, slot = waiting[0], free[-1]
-                pool.board[slot] = 0
-                at_work[pool.submit(_work, task, slot)] = (task, slot)
-                waiting.popleft()
-                free.pop()
-            done, _ = wait(at_work, _TICK_SECONDS, FIRST_COMPLETED)
-            tick([(task, pool.board[slot]) for task, slot in at_work.values()])
-            for future in done:
-                record = future.result()
-                _, slot = at_work.pop(future)
-                free.append(slot)
-                yield record
-        pool.shutdown()
-    except (BrokenExecutor, ConnectionError, EOFError):
-        # A signal to the whole process group reaches workers before we act on ours: give it a moment to be seen.
+    def _wait_for_a_signal(self) -> None:
+        """A signal to the whole process group may reach workers before ours is seen: then it is no death to retry."""
         end = time.monotonic() + _GRACE_SECONDS
         while time.monotonic() < end:
-            tick([])
+            self._tick([])
             time.sleep(_TICK_SECONDS / 2)
-        for future, (task, slot) in at_work.items():
-            if future.done() and not future.cancelled() and future.exception() is None:
-                yield future.result()
-            else:
-                suspects.append((task, pool.board[slot]))
-    finally:
-        pool.kill()
-        clean()
+
+    def _end_pool(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.kill()
 
 
 def _work(task: Task, slot: int) -> ShardRecord:

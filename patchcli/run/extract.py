@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import os
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from patchcli.account import summarise
 from patchcli.errors import NotEnoughSpace, UnreadableInputs, UsageError
 from patchcli.io import publish, room
-from patchcli.io.images import parse_color
+from patchcli.io.headers import parse_color
 from patchcli.io.names import shard_path, shards_folder
-from patchcli.io.output import ExistingOutput, look_at_output
+from patchcli.io.output import ExistingOutput, look_at_output, refuse_changed
 from patchcli.io.scan import scan
 from patchcli.plan import Plan, check_not_empty, plan
 from patchcli.records import (
@@ -27,7 +27,7 @@ from patchcli.records import (
     no_progress,
     show,
 )
-from patchcli.run.engine import run_tasks
+from patchcli.run.engine import Crew
 from patchcli.run.executors import warm_up
 from patchcli.specs import (
     MAX_PIXELS,
@@ -123,6 +123,7 @@ class _Extraction:
 
     def summary(self) -> ExtractSummary:
         self._check_output_place()
+        self._check_plugin()
         if self.run.executor == "process" and not self.run.dry_run:
             warm_up()
         found = scan(
@@ -144,15 +145,10 @@ class _Extraction:
         if not made.n_patches:
             raise self._unreadable(unreadable, existing.n_kept)
         publish.remove_stale_drafts(*self._draft_places(made), time.time())
-        records = self._run(made, existing)
-        skipped = tuple(sorted([*made.skipped, *(one for r in records for one in r.skipped)], key=lambda one: one.path))
-        unreadable = [one for one in skipped if one.kind == "unreadable"]
-        if unreadable and (self.run.on_error == "stop" or len(unreadable) - len(made.images) == 0):
-            raise self._unreadable(unreadable, sum(record.state != "stopped" for record in records))
-        kept = sum(record.state == "kept" for record in records)
-        fresh = self._seal(made, records, skipped)
+        records, skipped, fresh = self._make(made, existing)
         existing.remove_old()
-        state: Literal["made", "already done"] = "made" if fresh or kept < len(records) else "already done"
+        kept = sum(record.state == "kept" for record in records)
+        state: Literal["made", "already done"] = "made" if fresh else "already done"
         return self._account(made, state, skipped, kept, sum(record.n_bytes for record in records))
 
     def _check_output_place(self) -> None:
@@ -165,6 +161,12 @@ class _Extraction:
         inside, source = os.path.realpath(folder), os.path.realpath(self.src)
         if inside.startswith(os.path.join(source, b"")):
             raise UsageError(f"{shown}: stands among the images of {os.fsdecode(self.src)}: write it elsewhere")
+
+    def _check_plugin(self) -> None:
+        if self.spec.compression in ("lz4", "zstd") and importlib.util.find_spec("hdf5plugin") is None:
+            raise UsageError(
+                f"compression {self.spec.compression} needs the package hdf5plugin: pip install 'patchcli[compression]'"
+            )
 
     def _hidden(self) -> frozenset[bytes]:
         """Names of the output within the source folder, should it stand there."""
@@ -217,11 +219,45 @@ class _Extraction:
         recipe = made.recipe
         return [shard_path(self.out, recipe.plan_id, k, recipe.n_shards) for k in range(recipe.n_shards)]
 
-    def _run(self, made: Plan, existing: ExistingOutput) -> list[ShardRecord]:
-        folder, _ = self._draft_places(made)
+    def _make(self, made: Plan, existing: ExistingOutput) -> tuple[list[ShardRecord], tuple[Skipped, ...], bool]:
+        """Build or keep all shards and write the index: records, files left out, and whether anything was written."""
+        folders, _ = self._draft_places(made)
+        tasks = list(self._tasks(made, existing))
+        records: dict[int, ShardRecord] = {}
+        done = 0
+
+        def tick(at_work: Sequence[tuple[Task, int]]) -> None:
+            begun = sum(task.n_rows * max(0, n - 1) // len(task.portions) for task, n in at_work)
+            self.progress(Progress("cut", done + begun, made.n_patches, "patches"))
+
+        def clean() -> None:
+            publish.remove_drafts(folders, self.name)
+
+        try:
+            if len(tasks) > 1:
+                os.makedirs(shards_folder(self.out), exist_ok=True)
+            with Crew(self.run.executor, self._workers(made), tick, clean) as crew:
+                for record in crew.run(tasks):
+                    records[record.shard] = record
+                    done += tasks[record.shard].n_rows
+                listed = [records[k] for k in range(len(tasks))]
+                refuse_changed(self.out, [path for record in listed for path in record.changed])
+                skipped = self._account_for_unreadable(made, listed)
+                fresh = any(record.state == "built" for record in listed)
+                if len(tasks) > 1:
+                    self.progress(Progress("index", 0, 1, "files"))
+                    fresh |= crew.call(_seal, self.out, made, listed, skipped, self.name)
+                return listed, skipped, fresh
+        except OSError as error:
+            raise publish.write_error(self.out, error, made.n_bytes) from error
+        finally:
+            with contextlib.suppress(OSError):
+                os.rmdir(shards_folder(self.out))  # goes only when it is empty
+
+    def _tasks(self, made: Plan, existing: ExistingOutput) -> Iterator[Task]:
         paths = self._paths(made)
-        tasks = [
-            Task(
+        for k, path in enumerate(paths):
+            yield Task(
                 shard=k,
                 path=path,
                 root=made.root,
@@ -230,51 +266,19 @@ class _Extraction:
                 recipe=made.recipe,
                 run=self.name,
                 digest=existing.digests.get(k, ""),
+                overwrite=self.run.overwrite,
                 keep_going=self.run.on_error == "skip",
                 skipped=made.skipped if len(paths) == 1 else (),
             )
-            for k, path in enumerate(paths)
-        ]
-        records: dict[int, ShardRecord] = {}
-        total, done = made.n_patches, 0
 
-        def tick(at_work: Sequence[tuple[Task, int]]) -> None:
-            begun = sum(task.n_rows * max(0, n - 1) // len(task.portions) for task, n in at_work)
-            self.progress(Progress("cut", done + begun, total, "patches"))
-
-        try:
-            if len(paths) > 1:
-                # needed to seal; imported while the workers work
-                threading.Thread(target=importlib.import_module, args=("patchcli.io.index",), daemon=True).start()
-                os.makedirs(shards_folder(self.out), exist_ok=True)
-            running = run_tasks(
-                tasks,
-                executor=self.run.executor,
-                n_workers=self._workers(made),
-                tick=tick,
-                clean=lambda: publish.remove_drafts(folder, self.name),
-            )
-            with contextlib.closing(running):
-                for record in running:
-                    records[record.shard] = record
-                    done += tasks[record.shard].n_rows
-        except OSError as error:
-            raise publish.write_error(self.out, error, made.n_bytes) from error
-        finally:
-            with contextlib.suppress(OSError):
-                os.rmdir(shards_folder(self.out))  # goes only when it is empty
-        return [records[k] for k in range(len(tasks))]
-
-    def _seal(self, made: Plan, records: Sequence[ShardRecord], skipped: Sequence[Skipped]) -> bool:
-        if made.recipe.n_shards == 1:
-            return False
-        from patchcli.io.index import seal
-
-        self.progress(Progress("index", 0, 1, "files"))
-        try:
-            return seal(self.out, made, records, skipped, self.name)
-        except OSError as error:
-            raise publish.write_error(self.out, error, made.n_patches * 32) from error
+    def _account_for_unreadable(self, made: Plan, records: Sequence[ShardRecord]) -> tuple[Skipped, ...]:
+        """All files left out; raises `UnreadableInputs` where that is not to be borne."""
+        skipped = tuple(sorted({*made.skipped, *(one for r in records for one in r.skipped)}, key=lambda one: one.path))
+        unreadable = [one for one in skipped if one.kind == "unreadable"]
+        none_left = len({one.path for one in unreadable} & {image.path for image in made.images}) == len(made.images)
+        if unreadable and (self.run.on_error == "stop" or none_left):
+            raise self._unreadable(unreadable, sum(record.state != "stopped" for record in records))
+        return skipped
 
     def _unreadable(self, unreadable: Sequence[Skipped], n_shards: int) -> UnreadableInputs:
         listed = "\n".join(f"  {show(one.path)}: {one.reason}" for one in unreadable)
@@ -303,3 +307,9 @@ class _Extraction:
             workers=self._workers(made),
             seconds=time.monotonic() - self.began,
         )
+
+
+def _seal(out: bytes, made: Plan, records: Sequence[ShardRecord], skipped: Sequence[Skipped], run: str) -> bool:
+    from patchcli.io.index import seal  # brings h5py: a worker has it, this process does without
+
+    return seal(out, made, records, skipped, run)
