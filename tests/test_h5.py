@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from patchcli.errors import DamagedFile
 from patchcli.io import h5
+from patchcli.io import layout as layouts
 from patchcli.io.publish import Draft, new_run
 from patchcli.io.shard import ChunkedWriter, ContiguousWriter, PixelWriter, file_digest
 
@@ -36,8 +37,8 @@ ATTRIBUTES: dict[str, Any] = {
 VIEWERS: dict[str, Any] = {"CLASS": "IMAGE", "IMAGE_VERSION": "1.2", "order": "n,y,x,c"}
 
 
-def pixels_of(n_rows: int, side: int = 8) -> h5.Pixels:
-    return h5.Pixels("patches", (n_rows, side, side, 3), np.dtype("u1"), VIEWERS)
+def pixels_of(n_rows: int, side: int = 8) -> layouts.Pixels:
+    return layouts.Pixels("patches", (n_rows, side, side, 3), np.dtype("u1"), VIEWERS)
 
 
 def tables_of(
@@ -58,21 +59,21 @@ def tables_of(
         "coords@order": np.bytes_(b"x,y"),  # type: ignore[dict-item]
         "coords@patch_size": np.int64(64),  # type: ignore[dict-item]
         "source": some("i4", n_rows),
-        "classes": h5.names((b"cat", "d\u00f6g".encode()), text=True),
+        "classes": layouts.names((b"cat", "d\u00f6g".encode()), text=True),
         "sources/path": some(f"S{width}", n_sources),
         "sources/sha256": some("S64", n_sources),
         "sources/group": some("S1", n_sources),
         "skipped/path": some(f"S{width}", n_skipped),
-        "skipped/reason": h5.names([b"r" * width] * n_skipped, text=True),
+        "skipped/reason": layouts.names([b"r" * width] * n_skipped, text=True),
         "stats/mean": some("f8", 3),
     }
 
 
-def whole(layout: h5.Layout) -> bytes:
+def whole(layout: layouts.Layout) -> bytes:
     return layout.tail(0)
 
 
-def stored(path: Path, layout: h5.Layout) -> Path:
+def stored(path: Path, layout: layouts.Layout) -> Path:
     path.write_bytes(whole(layout))
     return path
 
@@ -102,8 +103,8 @@ shapes = st.fixed_dictionaries(
 def test_the_head_is_known_before_the_values(shape: dict[str, int], seed: int) -> None:
     """The digest that runs along with the writes begins with bytes that are written last."""
     n_rows = shape["n_rows"]
-    foreseen = h5.lay_out(ATTRIBUTES, pixels_of(n_rows), tables_of(**shape))
-    final = h5.lay_out(ATTRIBUTES, pixels_of(n_rows), tables_of(**shape, seed=seed))
+    foreseen = layouts.lay_out(ATTRIBUTES, pixels_of(n_rows), tables_of(**shape))
+    final = layouts.lay_out(ATTRIBUTES, pixels_of(n_rows), tables_of(**shape, seed=seed))
     assert foreseen.offset == final.offset
     assert foreseen.head == final.head
     assert foreseen.n_bytes == final.n_bytes
@@ -115,7 +116,7 @@ def test_the_head_is_known_before_the_values(shape: dict[str, int], seed: int) -
 
 @given(shapes)
 def test_pixels_stand_at_an_aligned_offset(shape: dict[str, int]) -> None:
-    layout = h5.lay_out(ATTRIBUTES, pixels_of(shape["n_rows"]), tables_of(**shape))
+    layout = layouts.lay_out(ATTRIBUTES, pixels_of(shape["n_rows"]), tables_of(**shape))
     assert layout.offset > 0
     assert layout.offset % 4096 == 0
 
@@ -124,7 +125,7 @@ def test_pixels_stand_at_an_aligned_offset(shape: dict[str, int]) -> None:
 def test_pixels_written_at_the_offset_are_those_that_hdf5_reads(tmp_path: Path, n_rows: int) -> None:
     patches = np.random.default_rng(n_rows).integers(0, 256, (n_rows, 8, 8, 3), np.uint8)
     tables = tables_of(n_rows, seed=1)
-    layout = h5.lay_out(ATTRIBUTES, pixels_of(n_rows), tables)
+    layout = layouts.lay_out(ATTRIBUTES, pixels_of(n_rows), tables)
     content = bytearray(whole(layout))
     content[layout.offset : layout.offset + patches.nbytes] = patches.tobytes()
     (tmp_path / "a.h5").write_bytes(content)
@@ -141,10 +142,10 @@ def test_pixels_written_at_the_offset_are_those_that_hdf5_reads(tmp_path: Path, 
 
 
 def test_the_same_content_has_the_same_bytes_at_any_time() -> None:
-    first = whole(h5.lay_out(ATTRIBUTES, pixels_of(50), tables_of(50, seed=1)))
+    first = whole(layouts.lay_out(ATTRIBUTES, pixels_of(50), tables_of(50, seed=1)))
     time.sleep(1.1)
-    assert whole(h5.lay_out(ATTRIBUTES, pixels_of(50), tables_of(50, seed=1))) == first
-    assert whole(h5.lay_out(ATTRIBUTES, pixels_of(50), tables_of(50, seed=2))) != first
+    assert whole(layouts.lay_out(ATTRIBUTES, pixels_of(50), tables_of(50, seed=1))) == first
+    assert whole(layouts.lay_out(ATTRIBUTES, pixels_of(50), tables_of(50, seed=2))) != first
 
 
 SCRIPT = """
@@ -158,8 +159,8 @@ print(digest_of_layouts())
 def digest_of_layouts() -> str:
     digest = hashlib.sha256()
     for n_rows in (1, 7, 700):
-        digest.update(whole(h5.lay_out(ATTRIBUTES, pixels_of(n_rows), tables_of(n_rows, seed=1, n_skipped=2))))
-        digest.update(whole(h5.lay_out(ATTRIBUTES, None, tables_of(n_rows, seed=1))))
+        digest.update(whole(layouts.lay_out(ATTRIBUTES, pixels_of(n_rows), tables_of(n_rows, seed=1, n_skipped=2))))
+        digest.update(whole(layouts.lay_out(ATTRIBUTES, None, tables_of(n_rows, seed=1))))
     return digest.hexdigest()
 
 
@@ -177,7 +178,7 @@ def test_the_same_content_has_the_same_bytes_in_any_process(tmp_path: Path, hash
 
 @given(shapes, st.booleans())
 def test_every_table_is_under_a_checksum_and_plain(shape: dict[str, int], index: bool) -> None:
-    layout = h5.lay_out(ATTRIBUTES, None if index else pixels_of(shape["n_rows"]), tables_of(**shape, seed=1))
+    layout = layouts.lay_out(ATTRIBUTES, None if index else pixels_of(shape["n_rows"]), tables_of(**shape, seed=1))
     content = whole(layout)
     assert content[:8] == b"\x89HDF\r\n\x1a\n"
     assert content[8] == 3  # version of the superblock: under a checksum, for HDF5 1.10 and later
@@ -204,7 +205,7 @@ def check_plain(table: h5py.Dataset) -> None:
 
 
 def test_links_are_hard_and_objects_without_times(tmp_path: Path) -> None:
-    with h5py.File(stored(tmp_path / "a.h5", h5.lay_out(ATTRIBUTES, pixels_of(5), tables_of(5)))) as file:
+    with h5py.File(stored(tmp_path / "a.h5", layouts.lay_out(ATTRIBUTES, pixels_of(5), tables_of(5)))) as file:
         groups = [file, *(place for place in file.values() if isinstance(place, h5py.Group))]
         assert len(groups) == 4
         for group in groups:
@@ -217,7 +218,7 @@ def test_links_are_hard_and_objects_without_times(tmp_path: Path) -> None:
 def test_any_flipped_bit_of_the_metadata_is_seen_or_harmless(tmp_path: Path) -> None:
     """Everything outside the pixels is under a checksum, or is a gap that nobody reads."""
     tables = tables_of(9, seed=1, n_skipped=2)
-    layout = h5.lay_out(ATTRIBUTES, pixels_of(9), tables)
+    layout = layouts.lay_out(ATTRIBUTES, pixels_of(9), tables)
     content = whole(layout)
     places = [at + k for at, piece in layout.pieces.items() for k in range(len(piece))]
     picked = np.random.default_rng(0).choice(places, 400, replace=False)
@@ -285,7 +286,9 @@ def test_a_head_that_was_not_foreseen_costs_a_second_reading_and_nothing_else(tm
     patches = np.full((5, 8, 8, 3), 9, np.uint8)
     tables = tables_of(5, seed=1)
     other = {"labels": tables["labels"]}
-    assert h5.lay_out(ATTRIBUTES, pixels_of(5), other).head != h5.lay_out(ATTRIBUTES, pixels_of(5), tables).head
+    assert (
+        layouts.lay_out(ATTRIBUTES, pixels_of(5), other).head != layouts.lay_out(ATTRIBUTES, pixels_of(5), tables).head
+    )
     writer = ContiguousWriter(draft, ATTRIBUTES, pixels_of(5), other)
     n_bytes, digest = written(tmp_path, writer, [patches], tables)
     draft.publish()
@@ -299,11 +302,11 @@ def test_a_head_that_was_not_foreseen_costs_a_second_reading_and_nothing_else(tm
 
 
 def test_names_are_fixed_length_and_may_be_empty() -> None:
-    assert h5.names([b"a", b"\xff\xfe longer"]).tolist() == [b"a", b"\xff\xfe longer"]
-    assert h5.names([b"a", b"bcd"]).dtype == "S3"
-    assert h5.names([b"", b""]).dtype == "S1"
-    assert (h5.names([]).shape, h5.names([]).dtype) == ((0,), np.dtype("S1"))
-    marked = h5py.check_string_dtype(h5.names((b"cat",), text=True).dtype)
+    assert layouts.names([b"a", b"\xff\xfe longer"]).tolist() == [b"a", b"\xff\xfe longer"]
+    assert layouts.names([b"a", b"bcd"]).dtype == "S3"
+    assert layouts.names([b"", b""]).dtype == "S1"
+    assert (layouts.names([]).shape, layouts.names([]).dtype) == ((0,), np.dtype("S1"))
+    marked = h5py.check_string_dtype(layouts.names((b"cat",), text=True).dtype)
     assert (marked.encoding, marked.length) == ("utf-8", 3)
 
 

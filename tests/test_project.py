@@ -44,7 +44,6 @@ def output(*command: str) -> str:
     return run.stdout
 
 
-@pytest.mark.xfail(reason="the longest files are still to be divided")
 def test_a_file_has_one_job() -> None:
     lengths = {name: text(name).count("\n") for name in sources("patchcli") if name.endswith(".py")}
     assert {name: n for name, n in lengths.items() if n > 300} == {}

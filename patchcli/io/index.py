@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from patchcli.errors import DamagedFile
-from patchcli.io import h5, publish
+from patchcli.io import h5, layout, publish
 from patchcli.io.names import shard_path
 from patchcli.io.patchfile import names, opened, read_tables
 from patchcli.io.shard import coords_attributes, root_attributes
@@ -42,8 +42,8 @@ def seal(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Sequen
         A shard went away or changed in the meantime.
     OSError
     """
-    layout = _lay_out(out, plan, records, skipped)
-    content = layout.tail(0)
+    laid = _lay_out(out, plan, records, skipped)
+    content = laid.tail(0)
     try:
         with open(out, "rb") as there:
             if there.read() == content:
@@ -56,7 +56,7 @@ def seal(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Sequen
     return True
 
 
-def _lay_out(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Sequence[Skipped]) -> h5.Layout:
+def _lay_out(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Sequence[Skipped]) -> layout.Layout:
     recipe = plan.recipe
     unreadable = {one.path for one in skipped if one.kind == "unreadable"}
     images = [image for image in plan.images if image.path not in unreadable]
@@ -85,7 +85,7 @@ def _lay_out(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Se
     tables |= coords_attributes(recipe)
     tables |= closing_tables(recipe, images, sha256, skipped, total)
     tables |= {
-        "shards/name": h5.names([os.path.relpath(path, folder or b".") for path in paths]),
+        "shards/name": layout.names([os.path.relpath(path, folder or b".") for path in paths]),
         "shards/bytes": np.array([record.n_bytes for record in records], np.int64),
         "shards/digest": np.array([record.digest.encode() for record in records], "S32"),
         "shards/row_start": np.cumsum(counts, dtype=np.int64),
@@ -95,7 +95,7 @@ def _lay_out(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Se
         "patch_dtype": "uint8",
         "README": _README.format(name=os.fsdecode(os.path.basename(out)).encode("utf-8", "replace").decode()),
     }
-    return h5.lay_out(attributes, None, tables)
+    return layout.lay_out(attributes, None, tables)
 
 
 def _moments(tables: dict[str, h5.Array]) -> Moments:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xxhash
 
 from patchcli.errors import DamagedFile
-from patchcli.io import h5
+from patchcli.io import h5, layout
 from patchcli.io.publish import Draft
 from patchcli.records import Recipe
 
@@ -50,7 +50,7 @@ def _one_or_pair(values: Any) -> Any:
     return np.int64(first) if first == second else np.array([first, second], np.int64)
 
 
-def pixels_of(recipe: Recipe, n_rows: int) -> h5.Pixels:
+def pixels_of(recipe: Recipe, n_rows: int) -> layout.Pixels:
     """How `/patches` is laid out: attributes of the HDF5 image specification, and the order of axes."""
     viewers: dict[str, Any] = {"CLASS": "IMAGE", "IMAGE_VERSION": "1.2"}
     if recipe.channels == 1:
@@ -61,7 +61,7 @@ def pixels_of(recipe: Recipe, n_rows: int) -> h5.Pixels:
             "INTERLACE_MODE": "INTERLACE_PIXEL",
             "interpretation": "rgb-image",
         }
-    return h5.Pixels("patches", (n_rows, *recipe.patch_shape), np.dtype("u1"), {**viewers, "order": "n,y,x,c"})
+    return layout.Pixels("patches", (n_rows, *recipe.patch_shape), np.dtype("u1"), {**viewers, "order": "n,y,x,c"})
 
 
 class PixelWriter(Protocol):
@@ -88,11 +88,11 @@ class ContiguousWriter:
     """
 
     def __init__(
-        self, draft: Draft, attributes: Mapping[str, Any], pixels: h5.Pixels, shapes: Mapping[str, h5.Array]
+        self, draft: Draft, attributes: Mapping[str, Any], pixels: layout.Pixels, shapes: Mapping[str, h5.Array]
     ) -> None:
         self.digests: list[int] = []
         self._draft, self._attributes, self._pixels = draft, attributes, pixels
-        self._foreseen = h5.lay_out(attributes, pixels, shapes)
+        self._foreseen = layout.lay_out(attributes, pixels, shapes)
         self._position = self._foreseen.offset
         self._digest = xxhash.xxh3_128(self._foreseen.head)
         self._patch_bytes = int(np.prod(pixels.shape[1:])) * pixels.dtype.itemsize
@@ -105,14 +105,14 @@ class ContiguousWriter:
         self._position += len(view)
 
     def finish(self, tables: Mapping[str, h5.Array]) -> tuple[int, str]:
-        layout = h5.lay_out(self._attributes, self._pixels, tables)
-        tail = layout.tail(self._position)
-        self._draft.write(memoryview(layout.head), 0)
+        laid = layout.lay_out(self._attributes, self._pixels, tables)
+        tail = laid.tail(self._position)
+        self._draft.write(memoryview(laid.head), 0)
         self._draft.write(memoryview(tail), self._position)
-        if layout.head != self._foreseen.head:
-            return layout.n_bytes, file_digest(self._draft.fd)
+        if laid.head != self._foreseen.head:
+            return laid.n_bytes, file_digest(self._draft.fd)
         self._digest.update(tail)
-        return layout.n_bytes, self._digest.hexdigest()
+        return laid.n_bytes, self._digest.hexdigest()
 
     def close(self) -> None:
         """Nothing is held."""
@@ -121,13 +121,13 @@ class ContiguousWriter:
 class ChunkedWriter:
     """Compressed pixels: whole chunks of some patches, through HDF5's own filters, onto our draft."""
 
-    def __init__(self, draft: Draft, attributes: Mapping[str, Any], pixels: h5.Pixels, compression: str) -> None:
+    def __init__(self, draft: Draft, attributes: Mapping[str, Any], pixels: layout.Pixels, compression: str) -> None:
         self.digests: list[int] = []
         self._draft = draft
         self._sink = _DraftSink(draft)
-        self._file = h5.create_chunked(self._sink, attributes, pixels, compression)
+        self._file = layout.create_chunked(self._sink, attributes, pixels, compression)
         self._dataset = self._file[pixels.name]
-        rows = h5.chunk_rows(pixels)
+        rows = layout.chunk_rows(pixels)
         self._chunk = np.empty((rows, *pixels.shape[1:]), pixels.dtype)
         self._filled = self._row = 0
 
@@ -151,7 +151,7 @@ class ChunkedWriter:
     def finish(self, tables: Mapping[str, h5.Array]) -> tuple[int, str]:
         if self._filled:
             self._flush()
-        h5.write_tables(self._file, tables)
+        layout.write_tables(self._file, tables)
         self._file.close()
         self._sink.check()
         return self._sink.size, file_digest(self._draft.fd)
@@ -162,7 +162,7 @@ class ChunkedWriter:
         self._file.close()
 
 
-class _DraftSink(h5.Sink):
+class _DraftSink(layout.Sink):
     """Hands HDF5's writes on to a draft and never fails: the first error is kept and raised by `check`."""
 
     def __init__(self, draft: Draft) -> None:

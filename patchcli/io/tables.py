@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.io import h5
+from patchcli.io import h5, layout
 from patchcli.io.shard import coords_attributes
 from patchcli.plan import portion_grid
 from patchcli.records import Image, Portion, Recipe, Skipped
@@ -74,19 +74,19 @@ def closing_tables(
     recipe: Recipe, images: Sequence[Image], sha256: h5.Array, skipped: Sequence[Skipped], total: Moments
 ) -> dict[str, h5.Array]:
     """The tables that every file ends with: classes, splits, sources, what was left out, statistics."""
-    tables: dict[str, h5.Array] = {"classes": h5.names(recipe.classes, text=True)}
+    tables: dict[str, h5.Array] = {"classes": layout.names(recipe.classes, text=True)}
     if recipe.splits:
-        tables["splits"] = h5.names(recipe.splits, text=True)
+        tables["splits"] = layout.names(recipe.splits, text=True)
     tables |= {
-        "sources/path": h5.names([image.path for image in images]),
+        "sources/path": layout.names([image.path for image in images]),
         "sources/width": np.array([image.width for image in images], np.int32),
         "sources/height": np.array([image.height for image in images], np.int32),
         "sources/sha256": sha256,
         "sources/label": np.array([image.label for image in images], np.int64),
-        "sources/group": h5.names([b""] * len(images)),
-        "skipped/path": h5.names([one.path for one in skipped]),
-        "skipped/reason": h5.names([one.reason.encode() for one in skipped], text=True),
-        "skipped/kind": h5.names([one.kind.encode() for one in skipped], text=True),
+        "sources/group": layout.names([b""] * len(images)),
+        "skipped/path": layout.names([one.path for one in skipped]),
+        "skipped/reason": layout.names([one.reason.encode() for one in skipped], text=True),
+        "skipped/kind": layout.names([one.kind.encode() for one in skipped], text=True),
     }
     return tables | stats_tables(recipe.channels, total)
 

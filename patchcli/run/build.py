@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from patchcli.cut import cut, new_block
 from patchcli.io.headers import Unreadable, quiet_pillow
 from patchcli.io.images import Decoder, file_sha256
-from patchcli.io.patchfile import whole_shard
 from patchcli.io.publish import Draft, write_error
 from patchcli.io.shard import ChunkedWriter, ContiguousWriter, PixelWriter, pixels_of, root_attributes
 from patchcli.io.tables import Rows, shard_tables
+from patchcli.io.whole import whole_shard
 from patchcli.plan import portion_grid
 from patchcli.records import Portion, ShardRecord, Skipped, Task
 from patchcli.stats import NOTHING, moments

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
 import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from patchcli.account import summarise
-from patchcli.errors import NotEnoughSpace, UnreadableInputs, UsageError
-from patchcli.io import publish, room
+from patchcli.errors import UnreadableInputs
+from patchcli.io import publish
 from patchcli.io.headers import parse_color
 from patchcli.io.names import shard_path, shards_folder
 from patchcli.io.output import ExistingOutput, look_at_output, refuse_changed
@@ -29,6 +27,7 @@ from patchcli.records import (
 )
 from patchcli.run.engine import Crew
 from patchcli.run.executors import warm_up
+from patchcli.run.preflight import check_disk, check_memory, check_place, check_plugin, count_workers, hidden_names
 from patchcli.specs import (
     MAX_PIXELS,
     SHARD_BYTES,
@@ -42,8 +41,6 @@ from patchcli.specs import (
     RunSpec,
 )
 from patchcli.summaries import ExtractSummary
-
-_SPARE_BYTES = 16 << 20
 
 
 def extract(
@@ -120,10 +117,11 @@ class _Extraction:
         self.progress = progress
         self.name = publish.new_run()
         self.began = time.monotonic()
+        self.n_workers = 1
 
     def summary(self) -> ExtractSummary:
-        self._check_output_place()
-        self._check_plugin()
+        check_place(self.src, self.out)
+        check_plugin(self.spec)
         if self.run.executor == "process" and not self.run.dry_run:
             warm_up()
         found = scan(
@@ -131,7 +129,7 @@ class _Extraction:
             layout=self.spec.layout,
             classes=self.spec.classes,
             max_pixels=self.run.max_pixels,
-            hidden=self._hidden(),
+            hidden=hidden_names(self.src, self.out),
             progress=self.progress,
         )
         made = plan(found, self.spec, max_pixels=self.run.max_pixels)
@@ -139,7 +137,9 @@ class _Extraction:
         check_not_empty(made, len(unreadable))
         existing = look_at_output(self.out, made)
         existing.refuse_unless(overwrite=self.run.overwrite)
-        self._check_room(made, existing)
+        self.n_workers = count_workers(made, self.run)
+        check_memory(made, self.n_workers)
+        check_disk(self.out, made, existing.missing)
         if self.run.dry_run:
             return self._account(made, "planned", made.skipped, 0, made.n_bytes)
         if not made.n_patches:
@@ -150,65 +150,6 @@ class _Extraction:
         kept = sum(record.state == "kept" for record in records)
         state: Literal["made", "already done"] = "made" if fresh else "already done"
         return self._account(made, state, skipped, kept, sum(record.n_bytes for record in records))
-
-    def _check_output_place(self) -> None:
-        folder = os.path.dirname(self.out) or b"."
-        shown = os.fsdecode(self.out)
-        if os.path.isdir(self.out):
-            raise UsageError(f"{shown}: is a folder; expected the name of a file to write, such as out.h5")
-        if not os.path.isdir(folder):
-            raise UsageError(f"{shown}: the folder {os.fsdecode(folder)} does not exist: create it first")
-        inside, source = os.path.realpath(folder), os.path.realpath(self.src)
-        if inside.startswith(os.path.join(source, b"")):
-            raise UsageError(f"{shown}: stands among the images of {os.fsdecode(self.src)}: write it elsewhere")
-
-    def _check_plugin(self) -> None:
-        if self.spec.compression in ("lz4", "zstd") and importlib.util.find_spec("hdf5plugin") is None:
-            raise UsageError(
-                f"compression {self.spec.compression} needs the package hdf5plugin: pip install 'patchcli[compression]'"
-            )
-
-    def _hidden(self) -> frozenset[bytes]:
-        """Names of the output within the source folder, should it stand there."""
-        if os.path.realpath(os.path.dirname(self.out) or b".") != os.path.realpath(self.src):
-            return frozenset()
-        return frozenset(map(os.path.basename, (self.out, shards_folder(self.out))))
-
-    def _workers(self, made: Plan) -> int:
-        """As asked for; otherwise one a processor, as many as memory allows. Never more than there are shards."""
-        if self.run.executor == "serial":
-            return 1
-        n = self.run.workers or room.n_cpus()
-        memory = room.available_memory()
-        if self.run.workers is None and memory is not None:
-            n = min(n, max(1, memory // made.worker_bytes))
-        return max(1, min(n, len(made.shards)))
-
-    def _check_room(self, made: Plan, existing: ExistingOutput) -> None:
-        """Memory and disk, before the first decode."""
-        n, memory = self._workers(made), room.available_memory()
-        if memory is not None and n * made.worker_bytes > memory:
-            largest = max(made.images, key=lambda image: image.width * image.height)
-            raise NotEnoughSpace(
-                f"{n} workers need {n * made.worker_bytes:,} bytes of memory, {memory:,} are available: use fewer "
-                f"--workers, or --max-pixels below {largest.width * largest.height:,} "
-                f"(the largest image is {os.fsdecode(largest.path)}, {largest.width}x{largest.height})"
-            )
-        if self.spec.compression != "none":  # what it comes to is only known afterwards
-            return
-        missing = [made.rows(shard) * made.recipe.patch_bytes for shard in existing.missing]
-        folder = os.path.dirname(self.out) or b"."
-        needed, free = sum(missing) + _SPARE_BYTES * bool(missing), room.free_bytes(folder)
-        if needed > free:
-            raise NotEnoughSpace(
-                f"{os.fsdecode(self.out)}: needs {needed:,} bytes on disk, {free:,} are free in {os.fsdecode(folder)}"
-            )
-        limit = room.largest_file()
-        if limit is not None and missing and max(missing) > limit:
-            raise NotEnoughSpace(
-                f"{os.fsdecode(self.out)}: a file of {max(missing):,} bytes is needed, the limit on file size "
-                f"(ulimit -f) is {limit:,} bytes: raise it, or use a smaller --shard-size"
-            )
 
     def _draft_places(self, made: Plan) -> tuple[list[bytes], list[bytes]]:
         folder = os.path.dirname(self.out) or b"."
@@ -236,7 +177,7 @@ class _Extraction:
         try:
             if len(tasks) > 1:
                 os.makedirs(shards_folder(self.out), exist_ok=True)
-            with Crew(self.run.executor, self._workers(made), tick, clean) as crew:
+            with Crew(self.run.executor, self.n_workers, tick, clean) as crew:
                 for record in crew.run(tasks):
                     records[record.shard] = record
                     done += tasks[record.shard].n_rows
@@ -304,7 +245,7 @@ class _Extraction:
             skipped=skipped,
             shards_kept=n_kept,
             n_bytes=n_bytes,
-            workers=self._workers(made),
+            workers=self.n_workers,
             seconds=time.monotonic() - self.began,
         )
 

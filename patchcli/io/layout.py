@@ -1,0 +1,193 @@
+"""HDF5 files as patchcli writes them: HDF5 lays them out, we write their bytes.
+
+The library works on an object that looks like a file and keeps the few pieces that it writes, so a full disk is an
+ordinary error of ours and never one inside HDF5, which can end the process. Fixed `libver`, fixed order, no times, no
+links, no variable-length strings: same content, same bytes, and every byte of metadata under a checksum.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import h5py
+import numpy as np
+
+from patchcli.io.h5 import Array, load_plugins
+
+LIBVER: Final = ("v110", "v110")
+ALIGNMENT: Final = 4096
+_CHUNK_BYTES: Final = 1 << 18
+_FILTERS: Final[dict[str, dict[str, Any]]] = {
+    "gzip": {"compression": "gzip", "compression_opts": 4},
+    "lzf": {"compression": "lzf"},
+    "lz4": {"compression": 32004, "compression_opts": (0,)},
+    "zstd": {"compression": 32015, "compression_opts": (3,)},
+}
+
+
+class Pixels(NamedTuple):
+    """A data set of pixels to be laid out: name, shape, dtype, attributes."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    attributes: Mapping[str, Any]
+
+
+class Layout(NamedTuple):
+    """Where HDF5 put things: the pixels' offset, the pieces of metadata by offset, the size of the file."""
+
+    offset: int
+    pieces: dict[int, bytes]
+    n_bytes: int
+
+    @property
+    def head(self) -> bytes:
+        """The bytes before the pixels."""
+        return self._span(0, self.offset)
+
+    def tail(self, start: int) -> bytes:
+        """The bytes from the end of the pixels on."""
+        return self._span(start, self.n_bytes)
+
+    def _span(self, start: int, stop: int) -> bytes:
+        span = bytearray(stop - start)
+        for at, piece in self.pieces.items():
+            low, high = max(at, start), min(at + len(piece), stop)
+            if low < high:
+                span[low - start : high - start] = piece[low - at : high - at]
+        return bytes(span)
+
+
+class Sink(io.RawIOBase):
+    """What HDF5 takes for a file; what becomes of the bytes is said by `write` and `readinto`."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.size = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self.size}[whence]
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def truncate(self, size: int | None = None) -> int:
+        self.size = self.position if size is None else size
+        return self.size
+
+    def _advance(self, n_bytes: int) -> None:
+        self.position += n_bytes
+        self.size = max(self.size, self.position)
+
+
+class _Pieces(Sink):
+    """Keeps what is written in memory, piece by piece, gaps left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: dict[int, bytes] = {}
+
+    def write(self, block: Any) -> int:
+        piece = bytes(block)
+        self.pieces[self.position] = piece
+        self._advance(len(piece))
+        return len(piece)
+
+    def readinto(self, block: Any) -> int:
+        span = Layout(0, self.pieces, 0)._span(self.position, self.position + len(block))
+        block[:] = span
+        self.position += len(span)
+        return len(span)
+
+
+def lay_out(attributes: Mapping[str, Any], pixels: Pixels | None, tables: Mapping[str, Array]) -> Layout:
+    """Lay out a file with contiguous, unwritten pixels at an aligned offset.
+
+    Parameters
+    ----------
+    attributes : mapping
+        Of the root, in the order in which they are written.
+    pixels : Pixels, optional
+        Left out of an index.
+    tables : mapping of str to array
+        Data sets by path, in order; a path may name one group: `sources/path`. Attributes of a table are given with
+        the key `sources/path@name`.
+    """
+    sink = _Pieces()
+    # Everything is aligned, not the pixels alone: HDF5 would put small data into the gap before them, and the bytes
+    # there would depend on values that are only known when the pixels are.
+    interval = 1 if pixels is None else ALIGNMENT
+    with h5py.File(sink, "w", libver=LIBVER, alignment_threshold=1, alignment_interval=interval) as file:
+        _write_attributes(file, attributes)
+        offset = 0
+        if pixels is not None:
+            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            properties.set_layout(h5py.h5d.CONTIGUOUS)
+            properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            properties.set_obj_track_times(False)
+            space = h5py.h5s.create_simple(pixels.shape)
+            kind = h5py.h5t.py_create(pixels.dtype, logical=True)
+            dataset = h5py.Dataset(h5py.h5d.create(file.id, pixels.name.encode(), kind, space, properties))
+            offset = dataset.id.get_offset() or 0
+            _write_attributes(dataset, pixels.attributes)
+        write_tables(file, tables)
+    return Layout(offset, sink.pieces, sink.size)
+
+
+def create_chunked(sink: Any, attributes: Mapping[str, Any], pixels: Pixels, compression: str) -> h5py.File:
+    """Open a file for compressed pixels in chunks with `fletcher32`; `write_tables` and `close` complete it."""
+    load_plugins(compression)
+    file = h5py.File(sink, "w", libver=LIBVER)
+    _write_attributes(file, attributes)
+    chunk = (chunk_rows(pixels), *pixels.shape[1:])
+    dataset = file.create_dataset(
+        pixels.name, pixels.shape, pixels.dtype, chunks=chunk, fletcher32=True, **_FILTERS[compression]
+    )
+    _write_attributes(dataset, pixels.attributes)
+    return file
+
+
+def chunk_rows(pixels: Pixels) -> int:
+    """Patches in a chunk: about 256 KiB, since a random read decompresses a whole one."""
+    row = int(np.prod(pixels.shape[1:])) * pixels.dtype.itemsize
+    return max(1, min(pixels.shape[0], _CHUNK_BYTES // max(1, row)))
+
+
+def write_tables(file: h5py.File, tables: Mapping[str, Array]) -> None:
+    """Write small tables, chunked and checksummed, and their attributes (`path@name`), in the order given."""
+    for path, values in tables.items():
+        if "@" in path:
+            name, attribute = path.split("@")
+            _write_attributes(file[name], {attribute: values})
+            continue
+        group, _, name = path.rpartition("/")
+        place = file.require_group(group) if group else file
+        if len(values) == 0:
+            place.create_dataset(name, data=values)
+            continue
+        row = max(1, values.itemsize * int(np.prod(values.shape[1:])))
+        rows = max(1, min(len(values), _CHUNK_BYTES // row))
+        place.create_dataset(name, data=values, chunks=(rows, *values.shape[1:]), fletcher32=True)
+
+
+def _write_attributes(place: Any, attributes: Mapping[str, Any]) -> None:
+    for name, value in attributes.items():
+        fixed = np.bytes_(value.encode()) if isinstance(value, str) else value
+        if isinstance(fixed, np.bytes_):
+            kind = h5py.string_dtype("utf-8", max(1, len(fixed)))
+            place.attrs.create(name, fixed, dtype=kind)
+        else:
+            place.attrs.create(name, fixed)
+
+
+def names(values: list[bytes] | tuple[bytes, ...], *, text: bool = False) -> Array:
+    """A fixed-length table of names: bytes, or UTF-8 as HDF5 marks it (`text`)."""
+    width = max([1, *map(len, values)])
+    table = np.array(values, dtype=f"S{width}") if values else np.empty(0, f"S{width}")
+    return table.astype(h5py.string_dtype("utf-8", width)) if text else table
