@@ -37,8 +37,8 @@ ATTRIBUTES: dict[str, Any] = {
 VIEWERS: dict[str, Any] = {"CLASS": "IMAGE", "IMAGE_VERSION": "1.2", "order": "n,y,x,c"}
 
 
-def pixels_of(n_rows: int, side: int = 8) -> layouts.Pixels:
-    return layouts.Pixels("patches", (n_rows, side, side, 3), np.dtype("u1"), VIEWERS)
+def pixels_of(n_rows: int, side: int = 8) -> layouts.PixelLayout:
+    return layouts.PixelLayout("patches", (n_rows, side, side, 3), np.dtype("u1"), VIEWERS)
 
 
 def tables_of(
@@ -59,12 +59,12 @@ def tables_of(
         "coords@order": np.bytes_(b"x,y"),  # type: ignore[dict-item]
         "coords@patch_size": np.int64(64),  # type: ignore[dict-item]
         "source": some("i4", n_rows),
-        "classes": layouts.names((b"cat", "d\u00f6g".encode()), text=True),
+        "classes": layouts.names_table((b"cat", "d\u00f6g".encode()), text=True),
         "sources/path": some(f"S{width}", n_sources),
         "sources/sha256": some("S64", n_sources),
         "sources/group": some("S1", n_sources),
         "skipped/path": some(f"S{width}", n_skipped),
-        "skipped/reason": layouts.names([b"r" * width] * n_skipped, text=True),
+        "skipped/reason": layouts.names_table([b"r" * width] * n_skipped, text=True),
         "stats/mean": some("f8", 3),
     }
 
@@ -302,11 +302,11 @@ def test_a_head_that_was_not_foreseen_costs_a_second_reading_and_nothing_else(tm
 
 
 def test_names_are_fixed_length_and_may_be_empty() -> None:
-    assert layouts.names([b"a", b"\xff\xfe longer"]).tolist() == [b"a", b"\xff\xfe longer"]
-    assert layouts.names([b"a", b"bcd"]).dtype == "S3"
-    assert layouts.names([b"", b""]).dtype == "S1"
-    assert (layouts.names([]).shape, layouts.names([]).dtype) == ((0,), np.dtype("S1"))
-    marked = h5py.check_string_dtype(layouts.names((b"cat",), text=True).dtype)
+    assert layouts.names_table([b"a", b"\xff\xfe longer"]).tolist() == [b"a", b"\xff\xfe longer"]
+    assert layouts.names_table([b"a", b"bcd"]).dtype == "S3"
+    assert layouts.names_table([b"", b""]).dtype == "S1"
+    assert (layouts.names_table([]).shape, layouts.names_table([]).dtype) == ((0,), np.dtype("S1"))
+    marked = h5py.check_string_dtype(layouts.names_table((b"cat",), text=True).dtype)
     assert (marked.encoding, marked.length) == ("utf-8", 3)
 
 

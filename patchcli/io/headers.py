@@ -114,11 +114,7 @@ def read_header(path: bytes, max_pixels: int) -> Header:
     except (NotAnImage, Unreadable, NotEnoughSpace):
         raise
     except OSError as error:
-        if error.errno is None:
-            raise Unreadable(said(error)) from None
-        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):  # the machine's fault, not the file's
-            raise NotEnoughSpace(f"{os.fsdecode(path)}: {os.strerror(error.errno)}") from None
-        raise Unreadable(f"cannot be read: {os.strerror(error.errno)}") from None
+        raise blame(error, path) from None
     except Exception as error:  # a broken header raises nearly anything (DATA: SyntaxError, OverflowError, MemoryError)
         raise Unreadable(said(error)) from None
 
@@ -177,6 +173,15 @@ def open_image(file: BinaryIO, kind: str) -> Pillow.Image:
     """Open with the decoder of one format, and with no other."""
     importlib.import_module(f"PIL.{_PLUGINS[kind]}")
     return Pillow.open(file, formats=(kind,))
+
+
+def blame(error: OSError, path: bytes) -> Exception:
+    """What an error while reading means: the image is unreadable, or the machine is out of handles or memory."""
+    if error.errno is None:
+        return Unreadable(said(error))
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return NotEnoughSpace(f"{os.fsdecode(path)}: {os.strerror(error.errno)}")
+    return Unreadable(f"cannot be read: {os.strerror(error.errno)}")
 
 
 def said(error: Exception, kind: str | None = None) -> str:

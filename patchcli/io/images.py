@@ -7,7 +7,6 @@ refuses is Pillow's to decide.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import os
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from patchcli.errors import NotEnoughSpace
-from patchcli.io.headers import Unreadable, open_image, said, sniff
+from patchcli.io.headers import Unreadable, blame, open_image, said, sniff
 from patchcli.records import Image
 from patchcli.specs import Size
 
@@ -93,11 +92,7 @@ class Decoder:
         except (Unreadable, NotEnoughSpace):
             raise
         except OSError as error:
-            if error.errno is None:
-                raise Unreadable(said(error)) from None
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):  # the machine's fault, not the file's
-                raise NotEnoughSpace(f"{os.fsdecode(path)}: {os.strerror(error.errno)}") from None
-            raise Unreadable(f"cannot be read: {os.strerror(error.errno)}") from None
+            raise blame(error, path) from None
         except Exception as error:  # whatever a decoder raises, the file is the reason
             raise Unreadable(said(error)) from None
 

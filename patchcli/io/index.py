@@ -11,7 +11,7 @@ import numpy as np
 from patchcli.errors import DamagedFile
 from patchcli.io import h5, layout, publish
 from patchcli.io.names import shard_path
-from patchcli.io.patchfile import names, opened, read_tables
+from patchcli.io.patchfile import opened, read_names, read_tables
 from patchcli.io.shard import coords_attributes, root_attributes
 from patchcli.io.tables import closing_tables
 from patchcli.plan import Plan
@@ -74,7 +74,7 @@ def _lay_out(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Se
                     f"{os.fsdecode(path)}: changed while the data set was made: run the same command again"
                 )
             tables = read_tables(file)
-        rows = np.array([row_of[name] for name in names(tables["sources/path"])], np.int32)
+        rows = np.array([row_of[name] for name in read_names(tables["sources/path"])], np.int32)
         sha256[rows] = tables["sources/sha256"]
         for name in columns:
             columns[name].append(rows[tables[name]] if name == "source" else tables[name])
@@ -85,7 +85,7 @@ def _lay_out(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Se
     tables |= coords_attributes(recipe)
     tables |= closing_tables(recipe, images, sha256, skipped, total)
     tables |= {
-        "shards/name": layout.names([os.path.relpath(path, folder or b".") for path in paths]),
+        "shards/name": layout.names_table([os.path.relpath(path, folder or b".") for path in paths]),
         "shards/bytes": np.array([record.n_bytes for record in records], np.int64),
         "shards/digest": np.array([record.digest.encode() for record in records], "S32"),
         "shards/row_start": np.cumsum(counts, dtype=np.int64),

@@ -28,7 +28,7 @@ _FILTERS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-class Pixels(NamedTuple):
+class PixelLayout(NamedTuple):
     """A data set of pixels to be laid out: name, shape, dtype, attributes."""
 
     name: str
@@ -105,14 +105,14 @@ class _Pieces(Sink):
         return len(span)
 
 
-def lay_out(attributes: Mapping[str, Any], pixels: Pixels | None, tables: Mapping[str, Array]) -> Layout:
+def lay_out(attributes: Mapping[str, Any], pixels: PixelLayout | None, tables: Mapping[str, Array]) -> Layout:
     """Lay out a file with contiguous, unwritten pixels at an aligned offset.
 
     Parameters
     ----------
     attributes : mapping
         Of the root, in the order in which they are written.
-    pixels : Pixels, optional
+    pixels : PixelLayout, optional
         Left out of an index.
     tables : mapping of str to array
         Data sets by path, in order; a path may name one group: `sources/path`. Attributes of a table are given with
@@ -140,7 +140,7 @@ def lay_out(attributes: Mapping[str, Any], pixels: Pixels | None, tables: Mappin
     return Layout(offset, sink.pieces, sink.size)
 
 
-def create_chunked(sink: Any, attributes: Mapping[str, Any], pixels: Pixels, compression: str) -> h5py.File:
+def create_chunked(sink: Any, attributes: Mapping[str, Any], pixels: PixelLayout, compression: str) -> h5py.File:
     """Open a file for compressed pixels in chunks with `fletcher32`; `write_tables` and `close` complete it."""
     load_plugins(compression)
     file = h5py.File(sink, "w", libver=LIBVER)
@@ -153,7 +153,7 @@ def create_chunked(sink: Any, attributes: Mapping[str, Any], pixels: Pixels, com
     return file
 
 
-def chunk_rows(pixels: Pixels) -> int:
+def chunk_rows(pixels: PixelLayout) -> int:
     """Patches in a chunk: about 256 KiB, since a random read decompresses a whole one."""
     row = int(np.prod(pixels.shape[1:])) * pixels.dtype.itemsize
     return max(1, min(pixels.shape[0], _CHUNK_BYTES // max(1, row)))
@@ -186,7 +186,7 @@ def _write_attributes(place: Any, attributes: Mapping[str, Any]) -> None:
             place.attrs.create(name, fixed)
 
 
-def names(values: list[bytes] | tuple[bytes, ...], *, text: bool = False) -> Array:
+def names_table(values: list[bytes] | tuple[bytes, ...], *, text: bool = False) -> Array:
     """A fixed-length table of names: bytes, or UTF-8 as HDF5 marks it (`text`)."""
     width = max([1, *map(len, values)])
     table = np.array(values, dtype=f"S{width}") if values else np.empty(0, f"S{width}")

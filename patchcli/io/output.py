@@ -103,7 +103,7 @@ def _old_shards(out: bytes, plan_id: str, n_shards: int) -> Iterator[bytes]:
 
 
 def _look_at_file(out: bytes, plan: Plan) -> tuple[str, bool, dict[int, str]]:
-    from patchcli.io.patchfile import is_ours, names, opened, read_tables
+    from patchcli.io.patchfile import is_ours, opened, read_names, read_tables
 
     shown = os.fsdecode(out)
     try:
@@ -113,7 +113,7 @@ def _look_at_file(out: bytes, plan: Plan) -> tuple[str, bool, dict[int, str]]:
             tables = read_tables(file)
             if facts.role != "index":
                 return "", False, {}
-            return "", False, dict(enumerate(name.decode() for name in names(tables["shards/digest"])))
+            return "", False, dict(enumerate(name.decode() for name in read_names(tables["shards/digest"])))
     except DamagedFile as error:
         if is_ours(out, plan.recipe.plan_id):
             return "", False, {}  # ours, of this plan, damaged: it is made again
@@ -161,16 +161,16 @@ def _value(value: Any) -> str:
 def _different_inputs(file: Any, facts: Facts, plan: Plan) -> list[str]:
     """Which images came, went or changed; the shards of an unfinished data set do not list them all."""
     from patchcli.io.images import file_sha256
-    from patchcli.io.patchfile import names, read_tables
+    from patchcli.io.patchfile import read_names, read_tables
 
     if facts.role == "shard":
         return ["  the list of images changed (names, sizes in bytes or px)"]
     tables = read_tables(file)
-    sha256 = dict(zip(names(tables["sources/path"]), names(tables["sources/sha256"]), strict=True))
+    sha256 = dict(zip(read_names(tables["sources/path"]), read_names(tables["sources/sha256"]), strict=True))
     sizes = dict(
         zip(sha256, zip(tables["sources/width"].tolist(), tables["sources/height"].tolist(), strict=True), strict=True)
     )
-    left_out = set(names(tables["skipped/path"])) | {one.path for one in plan.skipped}
+    left_out = set(read_names(tables["skipped/path"])) | {one.path for one in plan.skipped}
     now = {image.path: image for image in plan.images}
     changed = [path for path in now if path in sizes and sizes[path] != (now[path].width, now[path].height)]
     for path in now:

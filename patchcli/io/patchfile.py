@@ -148,14 +148,14 @@ def _pixels(
     return shape, pixels.dtype, None, codecs[0]
 
 
-def names(table: h5.Array) -> tuple[bytes, ...]:
+def read_names(table: h5.Array) -> tuple[bytes, ...]:
     """A fixed-length table of names as bytes."""
     return tuple(bytes(name) for name in table.tolist())
 
 
 def read_skipped(file: h5py.File) -> tuple[Skipped, ...]:
     """The files that were left out, with kind and reason."""
-    columns = [names(h5.read_table(file, f"skipped/{column}")) for column in ("path", "reason", "kind")]
+    columns = [read_names(h5.read_table(file, f"skipped/{column}")) for column in ("path", "reason", "kind")]
     known = {kind.encode(): kind for kind in get_args(SkipKind)}
     return tuple(
         Skipped(path, reason.decode(errors="replace"), known.get(kind, "ignored"))

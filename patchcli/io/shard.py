@@ -50,7 +50,7 @@ def _one_or_pair(values: Any) -> Any:
     return np.int64(first) if first == second else np.array([first, second], np.int64)
 
 
-def pixels_of(recipe: Recipe, n_rows: int) -> layout.Pixels:
+def pixels_of(recipe: Recipe, n_rows: int) -> layout.PixelLayout:
     """How `/patches` is laid out: attributes of the HDF5 image specification, and the order of axes."""
     viewers: dict[str, Any] = {"CLASS": "IMAGE", "IMAGE_VERSION": "1.2"}
     if recipe.channels == 1:
@@ -61,7 +61,7 @@ def pixels_of(recipe: Recipe, n_rows: int) -> layout.Pixels:
             "INTERLACE_MODE": "INTERLACE_PIXEL",
             "interpretation": "rgb-image",
         }
-    return layout.Pixels("patches", (n_rows, *recipe.patch_shape), np.dtype("u1"), {**viewers, "order": "n,y,x,c"})
+    return layout.PixelLayout("patches", (n_rows, *recipe.patch_shape), np.dtype("u1"), {**viewers, "order": "n,y,x,c"})
 
 
 class PixelWriter(Protocol):
@@ -88,7 +88,7 @@ class ContiguousWriter:
     """
 
     def __init__(
-        self, draft: Draft, attributes: Mapping[str, Any], pixels: layout.Pixels, shapes: Mapping[str, h5.Array]
+        self, draft: Draft, attributes: Mapping[str, Any], pixels: layout.PixelLayout, shapes: Mapping[str, h5.Array]
     ) -> None:
         self.digests: list[int] = []
         self._draft, self._attributes, self._pixels = draft, attributes, pixels
@@ -121,7 +121,9 @@ class ContiguousWriter:
 class ChunkedWriter:
     """Compressed pixels: whole chunks of some patches, through HDF5's own filters, onto our draft."""
 
-    def __init__(self, draft: Draft, attributes: Mapping[str, Any], pixels: layout.Pixels, compression: str) -> None:
+    def __init__(
+        self, draft: Draft, attributes: Mapping[str, Any], pixels: layout.PixelLayout, compression: str
+    ) -> None:
         self.digests: list[int] = []
         self._draft = draft
         self._sink = _DraftSink(draft)

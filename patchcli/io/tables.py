@@ -17,7 +17,7 @@ from patchcli.stats import Moments
 
 
 @dataclass(frozen=True)
-class Rows:
+class ShardRows:
     """Where the rows of a shard come from; `sha256` is filled as its images are read.
 
     Attributes
@@ -36,7 +36,7 @@ class Rows:
         return len(self.source)
 
     @classmethod
-    def of(cls, portions: Sequence[Portion], spec: ExtractSpec) -> Rows:
+    def of(cls, portions: Sequence[Portion], spec: ExtractSpec) -> ShardRows:
         """From the portions of a shard: all known before a pixel is read."""
         coords = []
         for portion in portions:
@@ -51,7 +51,7 @@ class Rows:
 
 
 def shard_tables(
-    rows: Rows, recipe: Recipe, skipped: Sequence[Skipped], total: Moments, digests: list[int] | None
+    rows: ShardRows, recipe: Recipe, skipped: Sequence[Skipped], total: Moments, digests: list[int] | None
 ) -> dict[str, h5.Array]:
     """Tables of a shard in their fixed order; without digests, tables of the same shapes."""
     images = rows.images
@@ -74,19 +74,19 @@ def closing_tables(
     recipe: Recipe, images: Sequence[Image], sha256: h5.Array, skipped: Sequence[Skipped], total: Moments
 ) -> dict[str, h5.Array]:
     """The tables that every file ends with: classes, splits, sources, what was left out, statistics."""
-    tables: dict[str, h5.Array] = {"classes": layout.names(recipe.classes, text=True)}
+    tables: dict[str, h5.Array] = {"classes": layout.names_table(recipe.classes, text=True)}
     if recipe.splits:
-        tables["splits"] = layout.names(recipe.splits, text=True)
+        tables["splits"] = layout.names_table(recipe.splits, text=True)
     tables |= {
-        "sources/path": layout.names([image.path for image in images]),
+        "sources/path": layout.names_table([image.path for image in images]),
         "sources/width": np.array([image.width for image in images], np.int32),
         "sources/height": np.array([image.height for image in images], np.int32),
         "sources/sha256": sha256,
         "sources/label": np.array([image.label for image in images], np.int64),
-        "sources/group": layout.names([b""] * len(images)),
-        "skipped/path": layout.names([one.path for one in skipped]),
-        "skipped/reason": layout.names([one.reason.encode() for one in skipped], text=True),
-        "skipped/kind": layout.names([one.kind.encode() for one in skipped], text=True),
+        "sources/group": layout.names_table([b""] * len(images)),
+        "skipped/path": layout.names_table([one.path for one in skipped]),
+        "skipped/reason": layout.names_table([one.reason.encode() for one in skipped], text=True),
+        "skipped/kind": layout.names_table([one.kind.encode() for one in skipped], text=True),
     }
     return tables | stats_tables(recipe.channels, total)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from patchcli.errors import DamagedFile
-from patchcli.io.patchfile import digests, iterate_patches, names, opened, read_skipped, read_tables
+from patchcli.io.patchfile import digests, iterate_patches, opened, read_names, read_skipped, read_tables
 from patchcli.io.shard import file_digest
 from patchcli.records import Skipped
 
@@ -43,7 +43,9 @@ def whole_shard(path: bytes, plan_id: str, shard: int, n_rows: int, expected: st
                 if (facts.plan_id, facts.shard) != (plan_id, shard) or facts.role == "index":
                     return None
                 tables, skipped = read_tables(file), read_skipped(file)
-                sha256 = dict(zip(names(tables["sources/path"]), names(tables["sources/sha256"]), strict=True))
+                sha256 = dict(
+                    zip(read_names(tables["sources/path"]), read_names(tables["sources/sha256"]), strict=True)
+                )
                 if expected:
                     return WholeShard(digest, skipped, sha256)
                 if facts.n_rows != n_rows and not any(one.kind == "unreadable" for one in skipped):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import DamagedFile, UsageError
-from patchcli.io.patchfile import names, opened, read_skipped, read_tables
+from patchcli.io.patchfile import opened, read_names, read_skipped, read_tables
 from patchcli.readers.shards import Rows, Shards
 
 __all__ = ["PatchSet", "Sources", "open"]
@@ -227,10 +227,10 @@ class _Whole:
         with opened(path) as (file, facts):
             tables, self.skipped = read_tables(file), read_skipped(file)
         self.facts, self.tables = facts, tables
-        self.classes = tuple(map(os.fsdecode, names(tables["classes"])))
-        self.splits = tuple(map(os.fsdecode, names(tables["splits"]))) if "splits" in tables else ()
+        self.classes = tuple(map(os.fsdecode, read_names(tables["classes"])))
+        self.splits = tuple(map(os.fsdecode, read_names(tables["splits"]))) if "splits" in tables else ()
         columns = (tables[f"sources/{name}"] for name in ("width", "height", "sha256", "label"))
-        self.sources = Sources(names(tables["sources/path"]), *columns)
+        self.sources = Sources(read_names(tables["sources/path"]), *columns)
         self._check_tables()
         self.shards = Shards(facts, tables)
 

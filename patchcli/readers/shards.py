@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import DamagedFile
+from patchcli.io.listed import ListedShard, listed_shards
 from patchcli.io.patchfile import Facts, digests, opened, read_exactly, read_rows
-from patchcli.io.shards import ListedShard, listed_shards
 
 Rows = npt.NDArray[np.int64]
 

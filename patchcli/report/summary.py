@@ -10,8 +10,8 @@ import numpy as np
 
 from patchcli.account import account_classes
 from patchcli.io.h5 import Array
-from patchcli.io.patchfile import Facts, names, opened, read_skipped, read_tables
-from patchcli.io.shards import ListedShard, listed_shards
+from patchcli.io.listed import ListedShard, listed_shards
+from patchcli.io.patchfile import Facts, opened, read_names, read_skipped, read_tables
 from patchcli.specs import Size
 from patchcli.summaries import ClassSummary, Inspection, ShardState, group_left_out
 
@@ -28,7 +28,7 @@ def inspect_file(path: bytes) -> Inspection:
         skipped = read_skipped(file)
     shards = tuple(_state(shard) for shard in listed_shards(facts, tables))
     classes = _classes(facts, tables)
-    splits = names(tables["splits"]) if "splits" in tables else ()
+    splits = read_names(tables["splits"]) if "splits" in tables else ()
     return Inspection(
         path=os.fsdecode(path),
         role=facts.role,
@@ -67,6 +67,6 @@ def _classes(facts: Facts, tables: dict[str, Array]) -> tuple[ClassSummary, ...]
     """Counts per class: patches as they are labelled, coverage worked out anew from the images' sizes."""
     patch, stride = Size(*facts.settings["patch_size"]), Size(*facts.settings["stride"])
     images = zip(*(tables[f"sources/{name}"].tolist() for name in ("label", "width", "height")), strict=True)
-    classes = account_classes(names(tables["classes"]), images, patch, stride, facts.settings["edge"])
+    classes = account_classes(read_names(tables["classes"]), images, patch, stride, facts.settings["edge"])
     n_patches = Counter(tables["labels"].tolist())
     return tuple(replace(one, patches=n_patches[label]) for label, one in enumerate(classes))

@@ -11,7 +11,7 @@ from patchcli.io.headers import Unreadable, quiet_pillow
 from patchcli.io.images import Decoder, file_sha256
 from patchcli.io.publish import Draft, write_error
 from patchcli.io.shard import ChunkedWriter, ContiguousWriter, PixelWriter, pixels_of, root_attributes
-from patchcli.io.tables import Rows, shard_tables
+from patchcli.io.tables import ShardRows, shard_tables
 from patchcli.io.whole import whole_shard
 from patchcli.plan import portion_grid
 from patchcli.records import Portion, ShardRecord, Skipped, Task
@@ -80,7 +80,7 @@ def _attempt(
     recipe, spec = task.recipe, task.recipe.spec
     role = "single" if recipe.n_shards == 1 else "shard"
     attributes = root_attributes(role, recipe, task.shard)
-    rows = Rows.of(portions, spec)
+    rows = ShardRows.of(portions, spec)
     left_out = sorted([*task.skipped, *skipped], key=lambda one: one.path)
     decoder = Decoder(recipe.channels, spec.background)
     block = new_block(recipe.patch_bytes)
