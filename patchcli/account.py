@@ -9,7 +9,7 @@ from typing import Literal
 
 from patchcli.grid import plan_grid
 from patchcli.plan import Plan
-from patchcli.records import Skipped
+from patchcli.records import Skipped, show
 from patchcli.specs import Edge, Size
 from patchcli.summaries import ClassSummary, ExtractSummary, group_left_out
 
@@ -32,7 +32,7 @@ def account_classes(
         grid = plan_grid(Size(width, height), patch, stride, edge)
         counts = (1, grid.n_patches, width * height, grid.n_uncovered, grid.n_padded)
         totals[label] = [total + count for total, count in zip(totals[label], counts, strict=True)]
-    return tuple(ClassSummary(os.fsdecode(name), *counts) for name, counts in zip(classes, totals, strict=True))
+    return tuple(ClassSummary(show(name), *counts) for name, counts in zip(classes, totals, strict=True))
 
 
 def summarise(
@@ -62,7 +62,7 @@ def summarise(
         edge=spec.edge,
         images=len(images),
         classes=classes,
-        splits=tuple(map(os.fsdecode, recipe.splits)),
+        splits=tuple(map(show, recipe.splits)),
         shards=recipe.n_shards,
         shards_kept=shards_kept,
         bytes=n_bytes,

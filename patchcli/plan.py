@@ -6,22 +6,26 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import xxhash
 
 from patchcli.errors import UsageError
 from patchcli.grid import Grid, plan_grid
 from patchcli.records import Image, Portion, Recipe, Scan, Skipped, show
-from patchcli.specs import ExtractSpec, Layout, Size
+from patchcli.specs import IN_MEMORY_BYTES, ExtractSpec, Layout, Size
 
 SPLIT_ABOVE = 4
 """An image is split over shards when its patches alone exceed this many shard sizes."""
 
+MOST_ROWS = 1 << 19
+"""Shards of tiny patches are smaller than asked for: a worker holds about 150 bytes for each row."""
+
 _WORKER_BYTES = 100 << 20
-_IN_MEMORY_BYTES = 64 << 20
+_ROW_BYTES = 150
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """What will be cut.
 
@@ -50,15 +54,16 @@ class Plan:
         """Bytes of all patches, uncompressed."""
         return self.n_patches * self.recipe.patch_bytes
 
-    @property
+    @cached_property
     def worker_bytes(self) -> int:
         """Memory that a worker needs at most: its largest image as file, as decoder and upright, and a fixed part."""
 
         def need(image: Image) -> int:
             pixels = image.width * image.height
-            return pixels * (4 + 2 * self.recipe.channels) + min(image.n_bytes, _IN_MEMORY_BYTES)
+            return pixels * (4 + 2 * self.recipe.channels) + min(image.n_bytes, IN_MEMORY_BYTES)
 
-        return _WORKER_BYTES + max(map(need, self.images), default=0)
+        most_rows = max(map(self.rows, range(len(self.shards))), default=0)
+        return _WORKER_BYTES + most_rows * _ROW_BYTES + max(map(need, self.images), default=0)
 
     def rows(self, shard: int) -> int:
         """Patches of a shard."""
@@ -98,7 +103,8 @@ def plan(scan: Scan, spec: ExtractSpec, *, max_pixels: int) -> Plan:
     order = _order(images, spec)
     ordered, ordered_grids = [images[i] for i in order], [grids[i] for i in order]
     height, width = spec.patch_size.height, spec.patch_size.width
-    shards = list(_deal(ordered, ordered_grids, height * width * channels, spec.shard_size))
+    patch_bytes = height * width * channels
+    shards = list(_deal(ordered, ordered_grids, patch_bytes, min(spec.shard_size, MOST_ROWS * patch_bytes)))
     recipe = Recipe(
         spec=spec,
         channels=channels,

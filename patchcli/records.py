@@ -147,6 +147,8 @@ class Task:
         What the index says the file's digest is; empty where there is no index yet.
     overwrite : bool
         Whether a shard of images that have changed since is built again; otherwise it is only reported.
+    withheld : bool
+        Whether the file must not be published whatever its images are; they are only looked at.
     keep_going : bool
         Whether unreadable images are left out instead of stopping the shard.
     skipped : tuple of Skipped
@@ -162,6 +164,7 @@ class Task:
     run: str
     digest: str = ""
     overwrite: bool = False
+    withheld: bool = False
     keep_going: bool = False
     skipped: tuple[Skipped, ...] = ()
 

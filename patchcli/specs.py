@@ -23,6 +23,12 @@ ExecutorName = Literal["process", "serial"]
 MAX_PIXELS: Final = 178_956_970
 """Largest image that is decoded by default, in px: where Pillow speaks of a decompression bomb."""
 
+PLUGGED: Final = ("lz4", "zstd")
+NO_PLUGIN: Final = "compression {} needs the package hdf5plugin: pip install 'patchcli[compression]'"
+
+IN_MEMORY_BYTES: Final = 64 << 20
+"""A larger image file is decoded from disk, not from a copy of its bytes."""
+
 SHARD_BYTES: Final = 256 * 2**20
 
 
@@ -38,9 +44,9 @@ class Size(NamedTuple):
 
 def parse_size(text: object, *, name: str) -> Size:
     """`64` and `"64"` are squares, `"64x48"` and `(64, 48)` are width by height, in px."""
-    match = re.fullmatch(r"(\d{1,6})(?:\s*x\s*(\d{1,6}))?", str(text).strip(), re.ASCII)
+    match = re.fullmatch(r"(\d{1,9})(?:\s*[xX]\s*(\d{1,9}))?", str(text).strip(), re.ASCII)
     if isinstance(text, (tuple, list)) and len(text) == 2:
-        match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", f"{text[0]}x{text[1]}", re.ASCII)
+        match = re.fullmatch(r"(\d{1,9})x(\d{1,9})", f"{text[0]}x{text[1]}", re.ASCII)
     if not match or isinstance(text, bool):
         raise UsageError(f"{name} is {text!r}: expected a whole number of px, or WxH such as 64x48")
     size = Size(int(match[1]), int(match[2] or match[1]))
@@ -55,10 +61,10 @@ def parse_bytes(text: object, *, name: str) -> int:
     if not match or isinstance(text, bool):
         raise UsageError(f"{name} is {text!r}: expected bytes with a unit, such as 256MiB or 1GB")
     power = " kmgt".index(match[2]) if match[2] else 0
-    n_bytes = int(Decimal(match[1]) * (1024 if match[3] else 1000) ** power)
-    if n_bytes < 1:
-        raise UsageError(f"{name} is {text!r}: expected at least 1 byte")
-    return n_bytes
+    exact = Fraction(match[1]) * (1024 if match[3] else 1000) ** power
+    if exact < 1 or (power == 0 and exact.denominator > 1):
+        raise UsageError(f"{name} is {text!r}: expected whole bytes, at least 1")
+    return int(exact)
 
 
 def stride_from_overlap(patch: int, overlap: object) -> int:
@@ -100,6 +106,11 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise UsageError(f"{name} is {value!r}: expected one of {', '.join(choices)}")
 
 
+def _check_switch(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} is {value!r}: expected True or False")
+
+
 def _check_whole(name: str, value: object, least: int, most: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise UsageError(f"{name} is {value!r}: expected a whole number from {least} to {most}")
@@ -138,6 +149,7 @@ class ExtractSpec:
         _check_whole("shard_size", self.shard_size, 1, 2**63 - 1)
         for level in self.background:
             _check_whole("background", level, 0, 255)
+        _check_switch("shuffle", self.shuffle)
         if self.classes is not None and len(set(self.classes)) != len(self.classes):
             raise UsageError("classes: a name stands twice")
         if self.classes is not None and not self.classes:
@@ -208,4 +220,6 @@ class RunSpec:
         _check_choice("on_error", self.on_error, get_args(OnError))
         if self.workers is not None:
             _check_whole("workers", self.workers, 1, 2**31 - 1)
+        _check_switch("overwrite", self.overwrite)
+        _check_switch("dry_run", self.dry_run)
         _check_whole("max_pixels", self.max_pixels, 1, 2**63 - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,34 @@ def test_json_has_the_same_facts(tree: Path, tmp_path: Path) -> None:
     assert facts["state"] == "made"
 
 
+def test_switches_come_from_the_environment_and_files_too(tree: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[inspect]\njson = true\n[extract]\npatch = 64\n")
+    env = {"PATCHCLI_EXTRACT_JSON": "1", "PATCHCLI_EXTRACT_CONFIG": str(config)}
+    facts = json.loads(extract(tree, tmp_path / "out.h5", env=env).stdout)
+    assert facts["patch_shape"] == [64, 64, 3]
+    for done in (
+        invoke("inspect", tmp_path / "out.h5", "--config", config),
+        invoke("inspect", tmp_path / "out.h5", env={"PATCHCLI_INSPECT_JSON": "1"}),
+    ):
+        assert json.loads(done.stdout)["patches"] == facts["patches"]
+    assert "Traceback" in extract(tree, tmp_path, env={"PATCHCLI_EXTRACT_DEBUG": "1"}).stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("extract",), ("inspect",)])
+def test_help_shows_each_example_on_its_own_line(arguments: tuple[str, ...]) -> None:
+    lines = invoke(*arguments, "--help").stdout.splitlines()
+    assert not any("\\b" in line or "\b" in line for line in lines)
+    examples = [line for line in lines if line.startswith("  patchcli ")]
+    assert len(examples) >= 2
+    assert all(line.count("patchcli ") == 1 for line in examples)
+
+
+def test_class_names_stay_on_their_line(tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(tree / "brick", tmp_path / "data" / "new\nline")
+    assert "new\\x0aline" in extract(tmp_path / "data", tmp_path / "out.h5").stdout
+
+
 def test_dry_run(tree: Path, tmp_path: Path) -> None:
     done = extract(tree, tmp_path / "out.h5", "--patch", 64, "--dry-run")
     assert done.exit_code == 0
@@ -104,7 +133,7 @@ def test_a_stronger_stride_beats_a_weaker_overlap(tree: Path, tmp_path: Path) ->
         ("pach = 64", "pach is not an option of extract; did you mean patch?"),
         ("patch = = 3", "not TOML"),
         ("patch = {a = 1}", "patch is a dict"),
-        ("json = true", "json is not an option"),
+        ("help = true", "help is not an option"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tree: Path, tmp_path: Path, content: str, expected: str) -> None:
@@ -257,7 +286,7 @@ def test_log_lines_are_plain_and_on_stderr(tree: Path, tmp_path: Path, monkeypat
     done = extract(tree, tmp_path / "out.h5", "--progress", "log")
     lines = done.stderr.splitlines()
     assert any(line.startswith("scanned ") for line in lines)
-    assert any("patches" in line and line.startswith("cut ") for line in lines)
+    assert any(re.fullmatch(r"cut \d+ of \d+ patches \(\d+%\), [\d,]+ patches/s, .+ left", line) for line in lines)
     assert "\r" not in done.stderr
     assert "\x1b" not in done.stderr
 

@@ -13,10 +13,13 @@ import h5py
 import numpy as np
 import pytest
 import xxhash
+from click.testing import CliRunner
+from demo_images import packaged
 from photos import bytes_of, crops, leftovers
 from PIL import Image
 
 import patchcli
+from patchcli.cli import main
 from patchcli.errors import NotEnoughSpace, OutputConflict, UnreadableInputs, UsageError
 from patchcli.records import Progress
 
@@ -312,6 +315,71 @@ def test_skip_in_a_single_file(tree: Path, tmp_path: Path) -> None:
     assert patchcli.extract(broken, out, patch=64, on_error="skip", executor="serial").state == "already done"
 
 
+def test_stop_publishes_nothing_even_when_one_file_would_hold_all(tree: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tree, broken)
+    (broken / "brick/header.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
+    (broken / "ihc/1.png").write_bytes((broken / "ihc/1.png").read_bytes()[:5000])
+    with pytest.raises(UnreadableInputs, match=r"2 files.*no data set was made:\n") as caught:
+        patchcli.extract(broken, tmp_path / "out.h5", patch=64, executor="serial")
+    assert "brick/header.png" in str(caught.value)
+    assert "ihc/1.png" in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken"]
+
+
+@pytest.mark.parametrize("shard_size", ["900kB", "256MiB"])
+def test_an_image_that_was_mended_is_taken_in(tree: Path, tmp_path: Path, shard_size: str) -> None:
+    broken, out = tmp_path / "broken", tmp_path / "out.h5"
+    shutil.copytree(tree, broken)
+    good = (broken / "ihc/1.png").read_bytes()
+    (broken / "ihc/1.png").write_bytes(good[:5000] + b"\xff" * (len(good) - 5000))
+    options = {**SMALL, "shard_size": shard_size, "executor": "serial"}
+    before = patchcli.extract(broken, out, on_error="skip", **options)
+    assert patchcli.extract(broken, out, on_error="skip", **options).state == "already done"
+    (broken / "ihc/1.png").write_bytes(good)
+    after = patchcli.extract(broken, out, **options)
+    assert (after.state, after.images) == ("made", before.images + 1)
+    (tmp_path / "fresh").mkdir()
+    patchcli.extract(tree, tmp_path / "fresh/out.h5", **options)
+    assert bytes_of(out) == bytes_of(tmp_path / "fresh/out.h5")
+
+
+def test_an_interrupted_overwrite_leaves_no_index_over_other_shards(tmp_path: Path) -> None:
+    for label in "abcd":
+        (tmp_path / "data" / label).mkdir(parents=True)
+        Image.new("RGB", (64, 64), "black").save(tmp_path / "data" / label / "a.bmp")
+    out = tmp_path / "out.h5"
+    options: dict[str, Any] = {"patch": 64, "executor": "serial", "shard_size": 64 * 64 * 3}
+    patchcli.extract(tmp_path / "data", out, **options)
+    for label in "abcd":
+        Image.new("RGB", (64, 64), "white").save(tmp_path / "data" / label / "a.bmp")
+    reports = 0
+
+    def stop(progress: Progress) -> None:
+        nonlocal reports
+        reports += progress.phase == "cut" and not out.exists()
+        if reports > 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        patchcli.extract(tmp_path / "data", out, overwrite=True, progress=stop, **options)
+    assert not out.exists()
+    assert patchcli.extract(tmp_path / "data", out, overwrite=True, **options).state == "made"
+    assert patchcli.open(out)[:].min() == 255
+
+
+def test_tiny_patches_make_smaller_shards(tmp_path: Path) -> None:
+    """A row costs more than a patch of some bytes, so what bounds a worker's memory is the number of rows."""
+    (tmp_path / "data/a").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        image = Image.fromarray(rng.integers(0, 256, (600, 600), np.uint8))
+        image.save(tmp_path / f"data/a/{number}.png")
+    planned = patchcli.extract(tmp_path / "data", tmp_path / "out.h5", patch=2, stride=1, dry_run=True)
+    assert planned.shards > 1
+    assert planned.patches / planned.shards < 600_000
+
+
 def test_nothing_readable_is_not_a_data_set(tmp_path: Path) -> None:
     (tmp_path / "data/a").mkdir(parents=True)
     (tmp_path / "data/a/x.png").write_bytes(b"")
@@ -323,11 +391,12 @@ def test_nothing_readable_is_not_a_data_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compression", ["gzip", "lzf", "lz4", "zstd"])
 def test_compressed_pixels_are_the_same(tree: Path, made: Path, tmp_path: Path, compression: Any) -> None:
-    one, two = tmp_path / "one.h5", tmp_path / "two.h5"
+    one, two = tmp_path / "1/out.h5", tmp_path / "2/out.h5"
+    one.parent.mkdir()
+    two.parent.mkdir()
     patchcli.extract(tree, one, compression=compression, executor="serial", **SMALL)
     patchcli.extract(tree, two, compression=compression, workers=2, **SMALL)
-    assert list(bytes_of(one).values()) != []
-    assert [*bytes_of(one).values()][1:] == [*bytes_of(two).values()][1:]
+    assert bytes_of(one) == bytes_of(two)
     plain, packed = patchcli.open(made), patchcli.open(one)
     np.testing.assert_array_equal(packed[:], plain[:])
     np.testing.assert_array_equal(packed.digest, plain.digest)
@@ -470,6 +539,60 @@ def test_real_photos(shared_data: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(ps[int(row)], pillow_rgb(tree / path)[y : y + 64, x : x + 64])
 
 
+@pytest.mark.parametrize("mode", ["gray", "rgb", "rgba"])
+def test_modes_and_background(tmp_path: Path, mode: Any) -> None:
+    """Colour, gray and half-transparent images under each mode, against Pillow's own conversions."""
+    (tmp_path / "data/a").mkdir(parents=True)
+    with Image.open(packaged("ihc.png")) as image:
+        colour = image.convert("RGB").crop((0, 0, 80, 70))
+    faded = colour.convert("RGBA")
+    faded.putalpha(Image.linear_gradient("L").resize((80, 70)))
+    images = {"c.png": colour, "f.png": faded, "g.png": colour.convert("L")}
+    for name, one in images.items():
+        one.save(tmp_path / "data/a" / name)
+    out = tmp_path / "out.h5"
+    patchcli.extract(tmp_path / "data", out, patch=64, mode=mode, background="#204060", executor="serial")
+    ps = patchcli.open(out)
+    for row, one in enumerate(images.values()):
+        if mode != "rgba":
+            ground = Image.new("RGBA", one.size, "#204060")
+            ground.alpha_composite(one.convert("RGBA"))
+            one = ground
+        expected = np.asarray(one.convert({"gray": "L", "rgb": "RGB", "rgba": "RGBA"}[mode]))
+        np.testing.assert_array_equal(ps[row], expected[:64, :64].reshape(64, 64, -1))
+
+
+def test_layout_can_be_forced_and_large_images_refused(tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(tree, tmp_path / "data/train")
+    made = patchcli.extract(tmp_path / "data", tmp_path / "a.h5", layout="classes", dry_run=True)
+    assert [one.name for one in made.classes] == ["train"]
+    made = patchcli.extract(tmp_path / "data", tmp_path / "a.h5", layout="splits", dry_run=True)
+    assert len(made.classes) == 4
+    with pytest.raises(UnreadableInputs, match="is more than 39,000 px"):
+        patchcli.extract(tree, tmp_path / "a.h5", max_pixels=39_000, executor="serial")
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_each_hostile_class_alone(shared_data: Path, tmp_path: Path, on_error: str) -> None:
+    """Never a traceback, and an exit code that is the truth."""
+    for folder in sorted((shared_data / "formats/data").iterdir()):
+        (tmp_path / folder.name).mkdir()
+        (tmp_path / folder.name / "data").mkdir()
+        shutil.copytree(folder, tmp_path / folder.name / "data" / folder.name)
+        out = tmp_path / folder.name / "out.h5"
+        arguments = ["extract", str(tmp_path / folder.name / "data"), str(out), "--patch", "32", "--executor", "serial"]
+        done = CliRunner().invoke(main, [*arguments, "--on-error", on_error], prog_name="patchcli")
+        assert "bug in patchcli" not in done.output, done.output
+        assert (done.exit_code == 0) == out.exists(), folder
+        if "could not be read" in done.stderr:
+            assert done.exit_code == 3
+        elif "larger than every image" in done.stderr:
+            assert done.exit_code == 2
+        else:
+            assert done.exit_code == 0, done.output
+            assert len(patchcli.open(out)) > 0
+
+
 @pytest.mark.parametrize("on_error", ["stop", "skip"])
 def test_the_hostile_folder(shared_data: Path, tmp_path: Path, on_error: Any) -> None:
     tree, out = shared_data / "formats/data", tmp_path / "out.h5"
@@ -508,7 +631,7 @@ def test_missing_file_handles_are_not_the_images_fault(tree: Path, tmp_path: Pat
     used = len(os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (used - 1, hard))
     try:
-        with pytest.raises((NotEnoughSpace, OSError)):
+        with pytest.raises((OSError, NotEnoughSpace), match="Too many open files"):
             patchcli.extract(tree, tmp_path / "out.h5", on_error="skip", executor="serial", **SMALL)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -268,7 +268,6 @@ def test_what_writers_say_of_a_file_is_true(tmp_path: Path, draft: Draft, sizes:
         writer = ChunkedWriter(draft, ATTRIBUTES, pixels, compression)
     blocks = np.split(patches, np.cumsum(sizes)[:-1])
     n_bytes, digest = written(tmp_path, writer, blocks, tables)
-    assert writer.digests == [xxhash.xxh3_64_intdigest(patch.tobytes()) for patch in patches]
     draft.publish()
     content = (tmp_path / "a.h5").read_bytes()
     assert n_bytes == len(content)

@@ -54,6 +54,10 @@ def test_the_python_example_runs(here: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_nothing_is_left_to_be_filled_in() -> None:
+    assert "@@" not in README.read_text(encoding="utf-8")
+
+
 def test_every_command_runs(here: Path) -> None:
     (here / "data").symlink_to(here / "demo/medical")
     lines = re.findall(r"^    (patchcli .*)$", README.read_text(encoding="utf-8"), re.MULTILINE)

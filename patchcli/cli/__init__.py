@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from patchcli import __version__
+from patchcli.cli.options import DEBUG
 from patchcli.errors import PatchcliError
 
 _COMMANDS = {"extract": "patchcli.cli.extract", "inspect": "patchcli.cli.inspect"}
@@ -33,9 +34,9 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except PatchcliError as error:
-            _fail(f"Error: {error}", error.exit_code)
+            _fail(ctx, f"Error: {error}", error.exit_code)
         except KeyboardInterrupt:
-            _fail("Stopped by Ctrl-C; the same command goes on.", 130)
+            _fail(ctx, "Stopped by Ctrl-C; the same command goes on.", 130)
         except BrokenPipeError:
             with contextlib.suppress(OSError):  # nobody reads on: not an error of ours, and nothing to say it to
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,22 +44,17 @@ class _Group(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            if _debugging():
-                raise
             where = traceback.extract_tb(error.__traceback__)[-1]
             _fail(
+                ctx,
                 f"Error: unexpected {type(error).__name__} in {os.path.basename(where.filename)}, line {where.lineno}: "
                 f"{error}\nThis is a bug in patchcli: please report it with the output of --debug.",
                 1,
             )
 
 
-def _debugging() -> bool:
-    return "--debug" in sys.argv
-
-
-def _fail(message: str, exit_code: int) -> None:
-    if _debugging():
+def _fail(ctx: click.Context, message: str, exit_code: int) -> None:
+    if ctx.meta.get(DEBUG):
         traceback.print_exc()
     click.echo(message.encode("utf-8", "backslashreplace").decode(), err=True)
     raise click.exceptions.Exit(exit_code)
@@ -75,7 +71,7 @@ def _fail(message: str, exit_code: int) -> None:
 )
 @click.version_option(__version__, "--version", prog_name="patchcli")
 def main() -> None:
-    r"""Folders of class-labelled images to training patches.
+    """Folders of class-labelled images to training patches.
 
     \b
     patchcli extract data/ out.h5 --patch 64 --overlap 0.5
@@ -83,7 +79,7 @@ def main() -> None:
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 unreadable images (listed), 75 stopped by SIGTERM or SIGUSR1 (the same
     command goes on), 130 Ctrl-C.
-    """
+    """  # noqa: D301 - click reads a real backspace
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ def _choice(kind: Any) -> click.Choice[str]:
     "--patch",
     "--patch-size",
     "patch",
+    envvar=["PATCHCLI_EXTRACT_PATCH", "PATCHCLI_EXTRACT_PATCH_SIZE"],
     default=str(_SPEC.patch_size),
     show_default=True,
     metavar="N|WxH",
@@ -134,8 +135,8 @@ def _choice(kind: Any) -> click.Choice[str]:
 @options.json_
 @options.debug
 @click.pass_context
-def command(ctx: click.Context, /, src: str, out: str, progress: str, as_json: bool, **given: Any) -> None:
-    r"""Cut the images of SRC/<class>/** into overlapping patches and write them to OUT.h5.
+def command(ctx: click.Context, /, src: str, out: str, progress: str, json: bool, **given: Any) -> None:
+    """Cut the images of SRC/<class>/** into overlapping patches and write them to OUT.h5.
 
     \b
     patchcli extract data/ out.h5 --patch 64 --overlap 0.5
@@ -148,7 +149,7 @@ def command(ctx: click.Context, /, src: str, out: str, progress: str, as_json: b
 
     Every option can also come from a file (--config) or from the environment, as PATCHCLI_EXTRACT_PATCH=64; the command
     line wins over the environment, and that over the file.
-    """
+    """  # noqa: D301 - click reads a real backspace
     from patchcli.report.text import as_json_text, extract_lines
     from patchcli.run.extract import extract
 
@@ -157,4 +158,4 @@ def command(ctx: click.Context, /, src: str, out: str, progress: str, as_json: b
         given["stride" if stronger == "overlap" else "overlap"] = None
     with Meter(progress).listening() as meter:
         summary = extract(src, out, progress=meter, **given)
-    click.echo(as_json_text(summary) if as_json else "\n".join(extract_lines(summary)))
+    click.echo(as_json_text(summary) if json else "\n".join(extract_lines(summary)))

@@ -15,8 +15,8 @@ from patchcli.errors import DamagedFile
 @options.config
 @options.json_
 @options.debug
-def command(file: str, as_json: bool) -> None:
-    r"""Show what is in FILE.h5: patches, classes, geometry, shards, what was left out, settings.
+def command(file: str, json: bool) -> None:
+    """Show what is in FILE.h5: patches, classes, geometry, shards, what was left out, settings.
 
     \b
     patchcli inspect out.h5
@@ -24,7 +24,7 @@ def command(file: str, as_json: bool) -> None:
 
     FILE.h5 may be a data set, its index, or one shard. No pixel is read. A shard that is missing or of the wrong size
     is listed, and the exit code is 1.
-    """
+    """  # noqa: D301 - click reads a real backspace
     from patchcli.report.summary import inspect_file
     from patchcli.report.text import as_json_text, inspect_lines
 
@@ -32,7 +32,7 @@ def command(file: str, as_json: bool) -> None:
         found = inspect_file(os.fsencode(file))
     except FileNotFoundError:
         raise DamagedFile(f"{file}: no such file") from None
-    click.echo(as_json_text(found) if as_json else "\n".join(inspect_lines(found)))
+    click.echo(as_json_text(found) if json else "\n".join(inspect_lines(found)))
     if found.damaged:
         raise DamagedFile(
             f"{file}: {len(found.damaged)} of {len(found.shards)} shards are missing or of the wrong size; "

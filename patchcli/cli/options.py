@@ -18,6 +18,9 @@ from patchcli.io.config import read_config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+DEBUG = "patchcli.debug"
+"""Key of the context's notes: whether --debug was given."""
+
 _RANK = {
     ParameterSource.COMMANDLINE: 3,
     ParameterSource.ENVIRONMENT: 2,
@@ -27,9 +30,11 @@ _RANK = {
 
 def _load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> str | None:
     if path is not None:
-        known = [name for param in ctx.command.params if (name := param.name) and isinstance(param, click.Option)]
-        command = ctx.info_name or ""
-        ctx.default_map = {**(ctx.default_map or {}), **read_config(os.fsencode(path), command, known)}
+        options = [param for param in ctx.command.params if isinstance(param, click.Option)]
+        known = [option.name or "" for option in options]
+        switches = {option.name or "" for option in options if option.is_flag}
+        found = read_config(os.fsencode(path), ctx.info_name or "", known, switches)
+        ctx.default_map = {**(ctx.default_map or {}), **found}
     return path
 
 
@@ -48,14 +53,18 @@ def config(command: F) -> F:
 
 def json_(command: F) -> F:
     """`--json`: the same facts for programs."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the same facts as one JSON object.")(command)
+    return click.option("--json", "json", is_flag=True, help="Print the same facts as one JSON object.")(command)
 
 
 def debug(command: F) -> F:
-    """`--debug`: tracebacks."""
-    return click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback when something fails.")(
-        command
-    )
+    """`--debug`: tracebacks, looked up by the boundary of errors."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        ctx.meta[DEBUG] = value
+
+    return click.option(
+        "--debug", is_flag=True, expose_value=False, callback=remember, help="Show a traceback when something fails."
+    )(command)
 
 
 def progress(command: F) -> F:

@@ -75,19 +75,20 @@ class Meter:
     def listening(self) -> Iterator[Meter]:
         """While inside, SIGTERM, SIGUSR1 and SIGINT only leave a note, which the next report acts on.
 
-        A second signal acts at once, as if this program did not catch it.
+        A second Ctrl-C interrupts at once, whatever is going on. Signals that were held back come in now.
         """
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
         before = {number: signal.getsignal(number) for number in numbers}
 
         def leave_note(number: int, _: FrameType | None) -> None:
-            self._signal = signal.Signals(number)
-            for one in numbers:
-                signal.signal(one, signal.SIG_DFL)
+            self._signal = self._signal or signal.Signals(number)
+            if number == signal.SIGINT:
+                signal.signal(number, signal.default_int_handler)
 
         for number in numbers:
             if before[number] is not signal.SIG_IGN:  # nohup and background jobs of a shell ignore SIGINT: so do we
                 signal.signal(number, leave_note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         try:
             yield self
         finally:

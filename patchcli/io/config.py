@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -15,10 +15,10 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover - one of the two is taken
     import tomli as tomllib
 
-_NOT_IN_FILES = frozenset({"config", "help", "debug", "as_json", "version"})
+_NOT_IN_FILES = frozenset({"config", "help"})
 
 
-def read_config(path: bytes, command: str, known: Sequence[str]) -> dict[str, Any]:
+def read_config(path: bytes, command: str, known: Sequence[str], switches: Collection[str]) -> dict[str, Any]:
     """Options for a command from a TOML file.
 
     Parameters
@@ -28,11 +28,13 @@ def read_config(path: bytes, command: str, known: Sequence[str]) -> dict[str, An
         Options stand at the top of the file, or in a table named after the command.
     known : sequence of str
         Names of the command's options, with underscores.
+    switches : collection of str
+        Those of them that take true or false.
 
     Returns
     -------
     dict
-        Values as text, numbers or booleans; lists joined as the command line would have them.
+        Values as text, as the command line would have them, so that it checks them alike; switches as booleans.
 
     Raises
     ------
@@ -54,7 +56,9 @@ def read_config(path: bytes, command: str, known: Sequence[str]) -> dict[str, An
         name = "patch" if name == "patch_size" else name
         if name not in known or name in _NOT_IN_FILES:
             raise UsageError(f"{shown}: {key} is not an option of {command}{_nearest(name, known)}")
-        options[name] = _as_text(name, value, shown)
+        if name in options:
+            raise UsageError(f"{shown}: {key} stands twice, under another spelling")
+        options[name] = _as_text(name, value, name in switches, shown)
     return options
 
 
@@ -71,9 +75,13 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(options)}"
 
 
-def _as_text(name: str, value: Any, shown: str) -> Any:
+def _as_text(name: str, value: Any, is_switch: bool, shown: str) -> Any:
+    if is_switch:
+        if not isinstance(value, bool):
+            raise UsageError(f"{shown}: {name} is {value!r}: expected true or false")
+        return value
     if isinstance(value, list):
         return ("x" if name in ("patch", "stride") else ",").join(map(str, value))
-    if isinstance(value, (str, bool, int, float)):
-        return value
-    raise UsageError(f"{shown}: {name} is a {type(value).__name__}: expected text, a number, true, false or a list")
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return str(value)
+    raise UsageError(f"{shown}: {name} is a {type(value).__name__}: expected text, a number or a list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from typing import Any, Final
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import DamagedFile, UsageError
+from patchcli.specs import NO_PLUGIN, PLUGGED
 
 Array = npt.NDArray[Any]
 
@@ -27,12 +29,12 @@ def load_plugins(compression: str) -> None:
     UsageError
         The package hdf5plugin is not installed.
     """
-    if compression not in ("lz4", "zstd"):
+    if compression not in PLUGGED:
         return
     try:
         import hdf5plugin  # noqa: F401 - importing it registers the filters
     except ImportError:
-        raise UsageError(f"{compression} needs the package hdf5plugin: pip install 'patchcli[compression]'") from None
+        raise UsageError(NO_PLUGIN.format(compression)) from None
 
 
 def open_file(path: bytes) -> h5py.File:
@@ -57,7 +59,7 @@ def open_file(path: bytes) -> h5py.File:
         except BlockingIOError:
             raise
         except OSError as error:
-            if error.errno not in (5, 11, 37, 524):  # no locks here: Lustre, DVS, some NFS
+            if error.errno not in (errno.EIO, errno.EAGAIN, errno.ENOLCK, 524):  # no locks: Lustre, DVS, some NFS
                 raise
             return h5py.File(path, "r", rdcc_nbytes=0, locking=False)
     except PermissionError as error:

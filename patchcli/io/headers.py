@@ -13,7 +13,7 @@ import os
 import struct
 import warnings
 from collections.abc import Iterator
-from typing import BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from PIL import Image as Pillow
 from PIL import ImageColor, UnidentifiedImageError
@@ -91,12 +91,14 @@ def quiet_pillow(max_pixels: int) -> Iterator[None]:
         logging.getLogger("PIL").setLevel(level)
 
 
-def parse_color(text: str) -> tuple[int, int, int]:
-    """A CSS colour name, `#rrggbb` or `rgb(r, g, b)` as three bytes."""
+def parse_color(color: object) -> tuple[int, int, int]:
+    """A CSS colour name, `#rrggbb` or `rgb(r, g, b)` as three bytes; three whole numbers stay as they are."""
     try:
-        return ImageColor.getrgb(text)[:3]
-    except ValueError:
-        raise UsageError(f"background is {text!r}: expected a colour name such as white, or #rrggbb") from None
+        levels: Any = ImageColor.getrgb(color) if isinstance(color, str) else color
+        red, green, blue = levels  # a fourth would be transparency, which a background cannot have
+    except (ValueError, TypeError):
+        raise UsageError(f"background is {color!r}: expected a colour such as white, #rrggbb or rgb(r, g, b)") from None
+    return red, green, blue
 
 
 def read_header(path: bytes, max_pixels: int) -> Header:
@@ -187,7 +189,7 @@ def blame(error: OSError, path: bytes) -> Exception:
 def said(error: Exception, kind: str | None = None) -> str:
     """An exception in one short line, without paths."""
     if isinstance(error, UnidentifiedImageError):
-        return f"broken {kind or 'image'} header"
+        return f"a broken {kind or 'image'} header, or a kind of it that Pillow cannot read"
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
     text = " ".join(str(error).split())[:160]

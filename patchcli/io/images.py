@@ -19,11 +19,10 @@ from PIL import Image as Pillow
 from patchcli.errors import NotEnoughSpace
 from patchcli.io.headers import Unreadable, blame, open_image, said, sniff
 from patchcli.records import Image
-from patchcli.specs import Size
+from patchcli.specs import IN_MEMORY_BYTES, Size
 
 Pixels = npt.NDArray[np.uint8]
 
-_IN_MEMORY_BYTES: Final = 64 << 20  # a larger file is decoded from disk, not from a copy of its bytes
 _STRIP_PX: Final = 1 << 20
 
 
@@ -53,7 +52,7 @@ class Decoder:
         with contextlib.suppress(OSError):  # said when it is decoded
             file = self._ahead[path] = io.FileIO(path)
             if hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(file.fileno(), 0, min(image.n_bytes, _IN_MEMORY_BYTES), os.POSIX_FADV_WILLNEED)
+                os.posix_fadvise(file.fileno(), 0, min(image.n_bytes, IN_MEMORY_BYTES), os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
         """Close what was opened ahead and not decoded."""
@@ -78,7 +77,7 @@ class Decoder:
                 if os.fstat(file.fileno()).st_size != image.n_bytes:
                     raise Unreadable("the file has changed since it was scanned")
                 source: BinaryIO
-                if image.n_bytes <= _IN_MEMORY_BYTES:
+                if image.n_bytes <= IN_MEMORY_BYTES:
                     encoded = file.readall()
                     digest = hashlib.sha256(encoded).hexdigest()
                     pixels = self._fast(encoded, image)

@@ -168,7 +168,7 @@ def write_tables(file: h5py.File, tables: Mapping[str, Array]) -> None:
             continue
         group, _, name = path.rpartition("/")
         place = file.require_group(group) if group else file
-        if len(values) == 0:
+        if len(values) == 0:  # HDF5 makes no chunks of nothing, and there is nothing to check
             place.create_dataset(name, data=values)
             continue
         row = max(1, values.itemsize * int(np.prod(values.shape[1:])))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 
+SUFFIXES = (b".h5", b".hdf5")
+
 
 def shards_folder(out: bytes) -> bytes:
-    """Where the shards of an index stand: `out.shards` beside `out.h5`."""
-    return os.path.splitext(out)[0] + b".shards"
+    """Where the shards of an index stand: `out.shards` beside `out.h5`, `out.hdf5.shards` beside `out.hdf5`."""
+    return out.removesuffix(SUFFIXES[0]) + b".shards"
 
 
 def shard_path(out: bytes, plan_id: str, shard: int, n_shards: int) -> bytes:

@@ -14,7 +14,7 @@ from patchcli.errors import DamagedFile, OutputConflict
 from patchcli.io.names import shard_path, shards_folder
 from patchcli.io.publish import sync_folder
 from patchcli.plan import Plan
-from patchcli.records import show
+from patchcli.records import Progress, ProgressCallback, no_progress, show
 
 if TYPE_CHECKING:
     from patchcli.io.patchfile import Facts
@@ -71,17 +71,17 @@ class ExistingOutput:
                 os.rmdir(folder)
 
 
-def look_at_output(out: bytes, plan: Plan) -> ExistingOutput:
-    """Compare what is there with a plan; nothing is changed."""
+def look_at_output(out: bytes, plan: Plan, progress: ProgressCallback = no_progress) -> ExistingOutput:
+    """Compare what is there with a plan; nothing is changed. `progress` is called while images are compared."""
     recipe = plan.recipe
     paths = [shard_path(out, recipe.plan_id, k, recipe.n_shards) for k in range(recipe.n_shards)]
     missing = tuple(k for k, path in enumerate(paths) if not os.path.isfile(path))
     old = tuple(_old_shards(out, recipe.plan_id, recipe.n_shards))
     conflict, foreign, digests = "", False, dict[int, str]()
     if os.path.lexists(out):
-        conflict, foreign, digests = _look_at_file(out, plan)
+        conflict, foreign, digests = _look_at_file(out, plan, len(missing) < len(paths) > 1, progress)
     elif old:
-        conflict = _conflict(out, old[0], plan, "unfinished shards")
+        conflict = _conflict(out, old[0], plan, "unfinished shards", progress)
     return ExistingOutput(missing, digests, conflict, foreign, old)
 
 
@@ -102,35 +102,38 @@ def _old_shards(out: bytes, plan_id: str, n_shards: int) -> Iterator[bytes]:
                 yield os.path.join(folder, name)
 
 
-def _look_at_file(out: bytes, plan: Plan) -> tuple[str, bool, dict[int, str]]:
-    from patchcli.io.patchfile import is_ours, opened, read_names, read_tables
+def _look_at_file(
+    out: bytes, plan: Plan, has_shards: bool, progress: ProgressCallback
+) -> tuple[str, bool, dict[int, str]]:
+    from patchcli.io.patchfile import holds_mark, opened, read_names, read_tables
 
     shown = os.fsdecode(out)
     try:
         with opened(out) as (file, facts):
             if facts.plan_id != plan.recipe.plan_id:
-                return _conflict(out, out, plan, "a data set"), False, {}
+                return _conflict(out, out, plan, "a data set", progress), False, {}
             tables = read_tables(file)
             if facts.role != "index":
                 return "", False, {}
             return "", False, dict(enumerate(name.decode() for name in read_names(tables["shards/digest"])))
     except DamagedFile as error:
-        if is_ours(out, plan.recipe.plan_id):
-            return "", False, {}  # ours, of this plan, damaged: it is made again
-        if is_ours(out):
+        beside_shards = has_shards and (os.path.getsize(out) == 0 or holds_mark(out, b"\x89HDF"))
+        if beside_shards or holds_mark(out, plan.recipe.plan_id.encode()):
+            return "", False, {}  # of this plan, damaged: it is made again
+        if holds_mark(out, b"patchset"):
             return f"{error}\nReplace it with --overwrite.", False, {}
         return f"{error}\nIt is not replaced, not even with --overwrite: choose another name or remove it.", True, {}
     except OSError as error:
         return f"{shown}: {error.strerror}", True, {}
 
 
-def _conflict(out: bytes, there: bytes, plan: Plan, what: str) -> str:
+def _conflict(out: bytes, there: bytes, plan: Plan, what: str, progress: ProgressCallback) -> str:
     from patchcli.io.patchfile import opened
 
     lines: list[str]
     try:
         with opened(there) as (file, facts):
-            lines = _different_settings(facts, plan) or _different_inputs(file, facts, plan)
+            lines = _different_settings(facts, plan) or _different_inputs(file, facts, plan, progress)
     except (DamagedFile, OSError) as error:
         lines = [f"  ({error})"]
     return (
@@ -158,7 +161,7 @@ def _value(value: Any) -> str:
     return "default" if value is None else str(value)
 
 
-def _different_inputs(file: Any, facts: Facts, plan: Plan) -> list[str]:
+def _different_inputs(file: Any, facts: Facts, plan: Plan, progress: ProgressCallback) -> list[str]:
     """Which images came, went or changed; the shards of an unfinished data set do not list them all."""
     from patchcli.io.images import file_sha256
     from patchcli.io.patchfile import read_names, read_tables
@@ -173,14 +176,17 @@ def _different_inputs(file: Any, facts: Facts, plan: Plan) -> list[str]:
     left_out = set(read_names(tables["skipped/path"])) | {one.path for one in plan.skipped}
     now = {image.path: image for image in plan.images}
     changed = [path for path in now if path in sizes and sizes[path] != (now[path].width, now[path].height)]
-    for path in now:
-        if len(changed) >= _NAMED:
-            break
+    added = [path for path in now if path not in sha256 and path not in left_out]
+    gone = [path for path in sha256 if path not in now and path not in left_out]
+    for n, path in enumerate(now):
+        progress(Progress("scan", n, len(now), "files"))
         if path in sha256 and path not in changed and file_sha256(os.path.join(plan.root, path)) != sha256[path]:
             changed.append(path)
+        if len(changed) > _NAMED:
+            break
     lines = [
-        _named("added", [path for path in now if path not in sha256 and path not in left_out]),
-        _named("gone", [path for path in sha256 if path not in now and path not in left_out]),
+        _named("added", added),
+        _named("gone", gone),
         _named("changed", changed),
         _named("readable or large enough now, or no longer", [p for p in left_out if (p in now) != (p in sha256)]),
     ]

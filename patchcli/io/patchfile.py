@@ -13,7 +13,6 @@ from typing import Any, Literal, get_args
 import h5py
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from patchcli.errors import DamagedFile
 from patchcli.io import h5
@@ -244,15 +243,7 @@ def read_exactly(fd: int, buffer: memoryview, offset: int, path: bytes) -> None:
         buffer, offset = buffer[n:], offset + n
 
 
-def digests(patches: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """XXH3-64 of each patch (k, H, W, C), C order; uint64 (k,)."""
-    flat = patches.reshape(-1).view(np.uint8).data
-    size = len(flat) // max(1, len(patches))
-    digest = xxhash.xxh3_64_intdigest
-    return np.array([digest(flat[at : at + size]) for at in range(0, len(flat), size)] if len(flat) else [], np.uint64)
-
-
-def is_ours(path: bytes, plan_id: str = "patchset") -> bool:
-    """Whether the first bytes of a file, damaged or not, hold a plan's id (or patchcli's mark)."""
+def holds_mark(path: bytes, mark: bytes) -> bool:
+    """Whether the first bytes of a file, damaged or not, hold a mark: a plan's id, or `patchset`."""
     with open(path, "rb") as file:
-        return plan_id.encode() in file.read(_HEAD_BYTES)
+        return mark in file.read(_HEAD_BYTES)

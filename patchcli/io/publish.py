@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -102,7 +103,7 @@ class Draft:
 
 def _flush(fd: int) -> None:
     with contextlib.suppress(OSError):  # an error comes again from the fsync before the rename
-        os.fdatasync(fd)
+        getattr(os, "fdatasync", os.fsync)(fd)  # macOS has no fdatasync
 
 
 def sync_folder(folder: bytes) -> None:
@@ -118,13 +119,18 @@ def sync_folder(folder: bytes) -> None:
 def write_error(path: bytes, error: OSError, needed: int) -> PatchcliError:
     """An error of the disk in words: which file, what was needed, what to do."""
     shown = os.fsdecode(path)
-    if error.errno in (27, 28, 122):  # EFBIG, ENOSPC, EDQUOT
+    if error.errno in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
+        limit = ", beyond the limit on file size (ulimit -f)" if error.errno == errno.EFBIG else ""
         room = free_bytes(os.path.dirname(path))
         return NotEnoughSpace(
-            f"{shown}: {os.strerror(error.errno)}: about {needed:,} bytes were needed for this file, {room:,} are "
+            f"{shown}: {os.strerror(error.errno)}{limit}: about {needed:,} bytes were needed, {room:,} are "
             f"free; nothing half-written was left, make room and run the same command again"
         )
-    return OutputConflict(f"{shown}: cannot be written: {error.strerror or error}")
+    at = os.fsdecode(error.filename) if error.filename else shown
+    return OutputConflict(
+        f"{shown}: cannot be written: {at}: {error.strerror or error}; remove what stands there or make it writable, "
+        f"then run the same command again"
+    )
 
 
 def remove_drafts(folders: Iterable[bytes], run: str) -> None:
@@ -154,7 +160,7 @@ def remove_stale_drafts(folders: Iterable[bytes], names: Iterable[bytes], now: f
 
 def _drafts(folders: Iterable[bytes]) -> Iterable[tuple[bytes, bytes, re.Match[bytes]]]:
     for folder in folders:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for name in os.listdir(folder or b"."):
                 match = _TEMP.fullmatch(name)
                 if match:

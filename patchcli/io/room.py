@@ -11,10 +11,21 @@ from pathlib import Path
 def n_cpus() -> int:
     """Processors that this process may use: its affinity (which SLURM and taskset set) and the container's quota."""
     n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        n = min(n, max(1, int(quota) // int(period)))
+    for group in _cgroups():
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = (group / "cpu.max").read_text().split()
+            n = min(n, max(1, int(quota) // int(period)))
     return n
+
+
+def _cgroups() -> list[Path]:
+    """Control groups (v2) of this process, from its own up to the root: SLURM and systemd set limits on inner ones."""
+    root = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        own = root / next(line for line in lines if line.startswith("0::")).removeprefix("0::").lstrip("/")
+        return [group for group in (own, *own.parents) if group == root or root in group.parents]
+    return [root]
 
 
 def available_memory() -> int | None:
@@ -23,11 +34,12 @@ def available_memory() -> int | None:
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         bounds.append(int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024)
-    with contextlib.suppress(OSError, ValueError):
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        statistics = dict(line.split() for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text()) - int(statistics.get("inactive_file", 0))
-        bounds.append(limit - used)
+    for group in _cgroups():
+        with contextlib.suppress(OSError, ValueError):
+            limit = int((group / "memory.max").read_text())
+            statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            used = int((group / "memory.current").read_text()) - int(statistics.get("inactive_file", 0))
+            bounds.append(limit - used)
     return min(bounds, default=None)
 
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from patchcli.errors import UsageError
 from patchcli.io.headers import NotAnImage, Unreadable, quiet_pillow, read_header
-from patchcli.records import Image, Progress, ProgressCallback, Scan, Skipped, no_progress
+from patchcli.records import Image, Progress, ProgressCallback, Scan, Skipped, no_progress, show
 from patchcli.specs import Layout
 
 SPLIT_NAMES: Final = (b"train", b"val", b"test")
@@ -73,28 +73,36 @@ def scan(
     )
     chosen = _choose(root, names, classes)
     found: list[tuple[_Found, int, int]] = []
-    for number in range(len(parents)):
-        base = splits[number] + b"/" if splits else b""
-        split = number if splits else -1
-        for entry in _listing(root, base, skipped):
-            if entry.name in hidden and not splits:
-                continue
-            if not entry.is_dir(follow_symlinks=False):
-                skipped.append(Skipped(base + entry.name, _why_not_folder(entry), "ignored"))
-            elif entry.name.startswith(b"."):
-                skipped.append(Skipped(base + entry.name + b"/", "hidden folder", "ignored"))
-            elif entry.name not in chosen:
-                skipped.append(Skipped(base + entry.name + b"/", "class not asked for", "ignored"))
-            else:
-                label = chosen.index(entry.name)
-                found.extend((file, label, split) for file in _walk(root, base + entry.name + b"/", skipped))
-        progress(Progress("scan", 0, len(found), "files"))
+    for split, base in enumerate(split + b"/" for split in splits) if splits else [(-1, b"")]:
+        for file, label in _walk_classes(root, base, chosen, frozenset() if splits else hidden, skipped):
+            found.append((file, label, split))
+            if len(found) % _BATCH == 0:
+                progress(Progress("scan", 0, len(found), "files"))
     if splits:
         skipped.extend(_outside_splits(root, splits, hidden))
     found.sort()
     images = list(_read_headers(root, found, max_pixels, skipped, progress))
     skipped.sort(key=lambda one: one.path)
     return Scan(root, chosen, splits, tuple(images), tuple(skipped))
+
+
+def _walk_classes(
+    root: bytes, base: bytes, chosen: tuple[bytes, ...], hidden: frozenset[bytes], skipped: list[Skipped]
+) -> Iterator[tuple[_Found, int]]:
+    """Files below the class folders of `base`, each with its label; to `skipped` goes what else stands there."""
+    for entry in _listing(root, base, skipped):
+        if entry.name in hidden:
+            continue
+        if not entry.is_dir(follow_symlinks=False):
+            skipped.append(Skipped(base + entry.name, _why_not_folder(entry), "ignored"))
+        elif entry.name.startswith(b"."):
+            skipped.append(Skipped(base + entry.name + b"/", "hidden folder", "ignored"))
+        elif entry.name not in chosen:
+            skipped.append(Skipped(base + entry.name + b"/", "class not asked for", "ignored"))
+        else:
+            label = chosen.index(entry.name)
+            for file in _walk(root, base + entry.name + b"/", skipped):
+                yield file, label
 
 
 def _folders(parent: bytes, hidden: frozenset[bytes]) -> list[bytes]:
@@ -128,7 +136,7 @@ def _choose(root: bytes, names: list[bytes], classes: tuple[bytes, ...] | None) 
     for name in classes or ():
         if name not in names:
             close = get_close_matches(os.fsdecode(name), [os.fsdecode(n) for n in names], 1)
-            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(map(os.fsdecode, names[:20]))}"
+            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(map(show, names[:20]))}"
             raise UsageError(f"classes: {os.fsdecode(name)} is not a folder of {os.fsdecode(root)}{hint}")
     chosen = tuple(names) if classes is None else classes
     spelled: dict[str, bytes] = {}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from patchcli.errors import DamagedFile
 from patchcli.io import h5, layout
 from patchcli.io.publish import Draft
 from patchcli.records import Recipe
@@ -67,10 +66,8 @@ def pixels_of(recipe: Recipe, n_rows: int) -> layout.PixelLayout:
 class PixelWriter(Protocol):
     """Takes blocks of patches in the order of their rows; `finish` completes the file within its draft."""
 
-    digests: list[int]
-
     def add(self, block: npt.NDArray[np.uint8]) -> None:
-        """Write patches, uint8 (k, H, W, C), and note the digest of each."""
+        """Write patches, uint8 (k, H, W, C)."""
 
     def finish(self, tables: Mapping[str, h5.Array]) -> tuple[int, str]:
         """Write the tables; size of the file in bytes, and its XXH3-128 as 32 hex digits."""
@@ -90,16 +87,13 @@ class ContiguousWriter:
     def __init__(
         self, draft: Draft, attributes: Mapping[str, Any], pixels: layout.PixelLayout, shapes: Mapping[str, h5.Array]
     ) -> None:
-        self.digests: list[int] = []
         self._draft, self._attributes, self._pixels = draft, attributes, pixels
-        self._foreseen = layout.lay_out(attributes, pixels, shapes)
-        self._position = self._foreseen.offset
-        self._digest = xxhash.xxh3_128(self._foreseen.head)
-        self._patch_bytes = int(np.prod(pixels.shape[1:])) * pixels.dtype.itemsize
+        foreseen = layout.lay_out(attributes, pixels, shapes)
+        self._head, self._position = foreseen.head, foreseen.offset
+        self._digest = xxhash.xxh3_128(self._head)
 
     def add(self, block: npt.NDArray[np.uint8]) -> None:
         view = block.reshape(-1).data
-        self.digests.extend(_digests(view, self._patch_bytes))
         self._digest.update(view)
         self._draft.write(view, self._position)
         self._position += len(view)
@@ -109,7 +103,7 @@ class ContiguousWriter:
         tail = laid.tail(self._position)
         self._draft.write(memoryview(laid.head), 0)
         self._draft.write(memoryview(tail), self._position)
-        if laid.head != self._foreseen.head:
+        if laid.head != self._head:
             return laid.n_bytes, file_digest(self._draft.fd)
         self._digest.update(tail)
         return laid.n_bytes, self._digest.hexdigest()
@@ -124,7 +118,6 @@ class ChunkedWriter:
     def __init__(
         self, draft: Draft, attributes: Mapping[str, Any], pixels: layout.PixelLayout, compression: str
     ) -> None:
-        self.digests: list[int] = []
         self._draft = draft
         self._sink = _DraftSink(draft)
         self._file = layout.create_chunked(self._sink, attributes, pixels, compression)
@@ -134,8 +127,6 @@ class ChunkedWriter:
         self._filled = self._row = 0
 
     def add(self, block: npt.NDArray[np.uint8]) -> None:
-        patch_bytes = block[0].nbytes
-        self.digests.extend(_digests(block.reshape(-1).data, patch_bytes))
         while len(block):
             n = min(len(block), len(self._chunk) - self._filled)
             self._chunk[self._filled : self._filled + n] = block[:n]
@@ -200,22 +191,22 @@ class _DraftSink(layout.Sink):
             raise self._error
 
 
-def _digests(view: memoryview, patch_bytes: int) -> list[int]:
-    digest = xxhash.xxh3_64_intdigest
-    return [digest(view[start : start + patch_bytes]) for start in range(0, len(view), patch_bytes)]
-
-
-def file_digest(fd: int) -> str:
-    """XXH3-128 of a whole file, 32 hex digits, as `xxhsum -H2` prints it."""
+def file_digest(fd: int, beat: Callable[[], None] = lambda: None) -> str:
+    """XXH3-128 of a whole file, 32 hex digits, as `xxhsum -H2` prints it; `beat` is called at times."""
     digest = xxhash.xxh3_128()
     buffer = memoryview(bytearray(_READ_BYTES))
     offset = 0
     while n := os.preadv(fd, [buffer], offset):
         digest.update(buffer[:n])
         offset += n
+        if offset % (64 * _READ_BYTES) == 0:
+            beat()
     return digest.hexdigest()
 
 
-def missing_pixels(path: bytes) -> DamagedFile:
-    """The error for a file whose pixels are not all there."""
-    return DamagedFile(f"{os.fsdecode(path)}: truncated: the patches are not all there")
+def digests(patches: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """XXH3-64 of each patch (k, H, W, C), C order; uint64 (k,)."""
+    flat = patches.reshape(-1).view(np.uint8).data
+    size = len(flat) // max(1, len(patches))
+    digest = xxhash.xxh3_64_intdigest
+    return np.array([digest(flat[at : at + size]) for at in range(0, len(flat), size)] if len(flat) else [], np.uint64)

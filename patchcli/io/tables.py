@@ -18,18 +18,20 @@ from patchcli.stats import Moments
 
 @dataclass(frozen=True)
 class ShardRows:
-    """Where the rows of a shard come from; `sha256` is filled as its images are read.
+    """Where the rows of a shard come from; `digest` and `sha256` are filled as its images are read.
 
     Attributes
     ----------
     coords : int32 (n, 2)
     source : int32 (n,)
         Row of `images`.
+    digest : uint64 (n,)
     """
 
     images: tuple[Image, ...]
     coords: npt.NDArray[np.int32]
     source: npt.NDArray[np.int32]
+    digest: npt.NDArray[np.uint64]
     sha256: list[bytes] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -47,20 +49,18 @@ class ShardRows:
             tuple(portion.image for portion in portions),
             np.concatenate(coords) if coords else np.empty((0, 2), np.int32),
             np.repeat(np.arange(len(portions), dtype=np.int32), counts),
+            np.zeros(sum(counts), np.uint64),
         )
 
 
-def shard_tables(
-    rows: ShardRows, recipe: Recipe, skipped: Sequence[Skipped], total: Moments, digests: list[int] | None
-) -> dict[str, h5.Array]:
-    """Tables of a shard in their fixed order; without digests, tables of the same shapes."""
+def shard_tables(rows: ShardRows, recipe: Recipe, skipped: Sequence[Skipped], total: Moments) -> dict[str, h5.Array]:
+    """Tables of a shard in their fixed order; of the same shapes whether `rows` and `total` are filled yet or not."""
     images = rows.images
     labels = np.array([image.label for image in images], np.int64)
-    digest = np.zeros(len(rows), np.uint64) if digests is None else np.array(digests, np.uint64)
-    sha256 = np.array(rows.sha256 if digests is not None else [b""] * len(images), "S64")
+    sha256 = np.array(rows.sha256 or [b""] * len(images), "S64")
     tables: dict[str, h5.Array] = {
         "labels": labels[rows.source],
-        "digest": digest,
+        "digest": rows.digest,
         "coords": rows.coords,
         **coords_attributes(recipe),
         "source": rows.source,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from patchcli.errors import DamagedFile
-from patchcli.io.patchfile import digests, iterate_patches, opened, read_names, read_skipped, read_tables
-from patchcli.io.shard import file_digest
-from patchcli.records import Skipped
+from patchcli.io.patchfile import iterate_patches, opened, read_names, read_skipped, read_tables
+from patchcli.io.shard import digests, file_digest
+from patchcli.records import Skipped, Task
 
 
 class WholeShard(NamedTuple):
@@ -21,38 +22,33 @@ class WholeShard(NamedTuple):
     sha256: dict[bytes, bytes]
 
 
-def whole_shard(path: bytes, plan_id: str, shard: int, n_rows: int, expected: str) -> WholeShard | None:
-    """A shard if it is there, whole, and that shard of that plan; otherwise None.
+def whole_shard(task: Task, *, beat: Callable[[], None]) -> WholeShard | None:
+    """A task's shard if it is there, whole, and that shard of that plan; otherwise None.
 
-    Parameters
-    ----------
-    n_rows : int
-        Patches that the plan foresees; fewer are fine when the shard names the images that it was built without.
-    expected : str
-        XXH3-128 by the index. Where there is no index yet, every table is read by its checksums and every patch by its
-        digest.
+    Where an index gives the file's digest, that is compared; where there is none yet, every table is read by its
+    checksums and every patch by its digest. `beat` is called at least once in 64 MiB.
     """
     try:
-        if not os.path.isfile(path):
+        if not os.path.isfile(task.path):
             return None
-        with open(path, "rb", buffering=0) as raw:
-            digest = file_digest(raw.fileno())
-            if expected and digest != expected:
+        with open(task.path, "rb", buffering=0) as raw:
+            digest = file_digest(raw.fileno(), beat)
+            if task.digest and digest != task.digest:
                 return None
-            with opened(path) as (file, facts):
-                if (facts.plan_id, facts.shard) != (plan_id, shard) or facts.role == "index":
+            with opened(task.path) as (file, facts):
+                if (facts.plan_id, facts.shard) != (task.recipe.plan_id, task.shard) or facts.role == "index":
                     return None
                 tables, skipped = read_tables(file), read_skipped(file)
-                sha256 = dict(
-                    zip(read_names(tables["sources/path"]), read_names(tables["sources/sha256"]), strict=True)
-                )
-                if expected:
-                    return WholeShard(digest, skipped, sha256)
-                if facts.n_rows != n_rows and not any(one.kind == "unreadable" for one in skipped):
-                    return None
+                sources = read_names(tables["sources/path"]), read_names(tables["sources/sha256"])
+                whole = WholeShard(digest, skipped, dict(zip(*sources, strict=True)))
+                if task.digest:
+                    return whole
+                if facts.n_rows != task.n_rows and not any(one.kind == "unreadable" for one in skipped):
+                    return None  # fewer are fine when the shard names the images that it was built without
                 for rows, patches in iterate_patches(raw.fileno(), file, facts):
+                    beat()
                     if not np.array_equal(digests(patches), tables["digest"][rows.start : rows.stop]):
                         return None
-        return WholeShard(digest, skipped, sha256)
+        return whole
     except (DamagedFile, OSError):
         return None

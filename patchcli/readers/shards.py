@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from patchcli.errors import DamagedFile
 from patchcli.io.listed import ListedShard, listed_shards
-from patchcli.io.patchfile import Facts, digests, opened, read_exactly, read_rows
+from patchcli.io.patchfile import Facts, opened, read_exactly, read_rows
+from patchcli.io.shard import digests
 
 Rows = npt.NDArray[np.int64]
 

@@ -66,10 +66,10 @@ def _inspected(found: Inspection) -> Iterator[tuple[str, str]]:
 
 def class_table(classes: Sequence[ClassSummary]) -> Iterator[str]:
     """Classes with counts, aligned; the middle of a very long list is left out, the totals are not."""
-    rows: list[tuple[str, ...]] = [("class", "images", "patches", "never covered")]
+    rows: list[tuple[str, ...]] = [("class", "images", "patches", "px never covered", "")]
     rows += [_row(one.name, [one]) for one in classes]
     if len(rows) > _CLASSES_SHOWN + 2:
-        rows[_CLASSES_SHOWN:] = [(f"({len(classes) - _CLASSES_SHOWN + 1} more)", "", "", "")]
+        rows[_CLASSES_SHOWN:] = [(f"({len(classes) - _CLASSES_SHOWN + 1} more)", "", "", "", "")]
     rows.append(_row(f"{len(classes)} classes" if len(classes) != 1 else "1 class", classes))
     yield from table(rows)
 
@@ -78,7 +78,8 @@ def _row(name: str, classes: Sequence[ClassSummary]) -> tuple[str, ...]:
     pixels = sum(one.pixels for one in classes)
     uncovered = sum(one.pixels_uncovered for one in classes)
     share = f"{uncovered / pixels:.1%}" if pixels else "-"
-    return (name, f"{sum(c.images for c in classes):,}", f"{sum(c.patches for c in classes):,}", f"{share} of px")
+    counts = sum(one.images for one in classes), sum(one.patches for one in classes), uncovered
+    return (name, *(f"{count:,}" for count in counts), share)
 
 
 def _facts(summary: ExtractSummary) -> Iterator[tuple[str, str]]:
@@ -90,16 +91,20 @@ def _facts(summary: ExtractSummary) -> Iterator[tuple[str, str]]:
     shards = f"{summary.shards:,} shard{'s' * (summary.shards != 1)}"
     if summary.shards_kept and summary.state == "made":
         shards += f" ({summary.shards_kept:,} kept from before)"
-    yield "size", f"{size(summary.bytes)} in {shards}"
     if summary.state == "planned":
+        yield "size", f"{size(summary.bytes)} of pixels before any compression, in {shards}"
         workers = f"{summary.workers} worker{'s' * (summary.workers != 1)}"
         yield "memory", f"at most {size(summary.worker_bytes)} a worker, {workers}"
+    else:
+        yield "size", f"{size(summary.bytes)} in {shards}"
     yield "never covered", _uncovered(summary)
     if summary.pixels_padded:
         yield "padded", f"{summary.pixels_padded:,} px outside the images"
     for note in summary.notes:
         yield "converted", note
     yield from left_out_facts(summary.left_out)
+    if summary.state == "planned" and any(one.kind == "unreadable" for one in summary.left_out):
+        yield "note", "without --on-error skip, unreadable images end the run with exit code 3"
     if summary.state != "planned":
         yield "time", _rate(summary)
 

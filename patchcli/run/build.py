@@ -10,11 +10,11 @@ from patchcli.cut import cut, new_block
 from patchcli.io.headers import Unreadable, quiet_pillow
 from patchcli.io.images import Decoder, file_sha256
 from patchcli.io.publish import Draft, write_error
-from patchcli.io.shard import ChunkedWriter, ContiguousWriter, PixelWriter, pixels_of, root_attributes
+from patchcli.io.shard import ChunkedWriter, ContiguousWriter, PixelWriter, digests, pixels_of, root_attributes
 from patchcli.io.tables import ShardRows, shard_tables
 from patchcli.io.whole import whole_shard
 from patchcli.plan import portion_grid
-from patchcli.records import Portion, ShardRecord, Skipped, Task
+from patchcli.records import Image, Portion, ShardRecord, Skipped, Task
 from patchcli.stats import NOTHING, moments
 
 
@@ -24,15 +24,25 @@ def keep_or_build(task: Task, note: Callable[[int], None] = lambda _: None) -> S
     Every byte is looked at, of the shard and of its images: a shard with one flipped bit is built again, an image that
     was replaced by another of the same size is noticed.
     """
-    whole = whole_shard(task.path, task.recipe.plan_id, task.shard, task.n_rows, task.digest)
+    whole = whole_shard(task, beat=lambda: note(0))
     if whole is not None:
-        planned = {portion.image.path for portion in task.portions}
+        planned = {portion.image.path: portion.image for portion in task.portions}
         unreadable = tuple(one for one in whole.skipped if one.path in planned and one.kind == "unreadable")
         changed = tuple(p for p, digest in whole.sha256.items() if file_sha256(os.path.join(task.root, p)) != digest)
         same = set(whole.skipped) - set(unreadable) == set(task.skipped)
-        if same and not (changed and task.overwrite):
+        mended = any(_readable(task, planned[one.path]) for one in unreadable)
+        if same and not mended and not (changed and task.overwrite):
             return ShardRecord(task.shard, "kept", os.path.getsize(task.path), whole.digest, unreadable, changed)
     return build_shard(task, note)
+
+
+def _readable(task: Task, image: Image) -> bool:
+    """Whether an image that the shard was built without can be read by now."""
+    try:
+        Decoder(task.recipe.channels, task.recipe.spec.background).decode(task.root, image)
+    except Unreadable:
+        return False
+    return True
 
 
 def build_shard(task: Task, note: Callable[[int], None] = lambda _: None) -> ShardRecord:
@@ -47,7 +57,7 @@ def build_shard(task: Task, note: Callable[[int], None] = lambda _: None) -> Sha
     Returns
     -------
     ShardRecord
-        `stopped`, with the reasons, when an image is unreadable and `task.keep_going` is off.
+        `stopped`, with the reasons, when an image is unreadable and `task.keep_going` is off, or the file is withheld.
 
     Raises
     ------
@@ -55,6 +65,8 @@ def build_shard(task: Task, note: Callable[[int], None] = lambda _: None) -> Sha
         The disk is full, or the folder refuses the file.
     """
     with quiet_pillow(task.recipe.max_pixels):
+        if task.withheld:
+            return ShardRecord(task.shard, "stopped", skipped=tuple(_look(task, task.portions, note).values()))
         bad: dict[int, Skipped] = {}
         while True:
             portions = [portion for portion in task.portions if portion.source not in bad]
@@ -67,6 +79,19 @@ def build_shard(task: Task, note: Callable[[int], None] = lambda _: None) -> Sha
             bad |= found
             if not task.keep_going:
                 return ShardRecord(task.shard, "stopped", skipped=tuple(bad.values()))
+
+
+def _look(task: Task, portions: Sequence[Portion], note: Callable[[int], None], begun: int = 0) -> dict[int, Skipped]:
+    """Decode images only to see which of them are unreadable: those, by source."""
+    bad: dict[int, Skipped] = {}
+    with contextlib.closing(Decoder(task.recipe.channels, task.recipe.spec.background)) as decoder:
+        for number, portion in enumerate(portions):
+            note(begun + number + 1)
+            try:
+                decoder.decode(task.root, portion.image)
+            except Unreadable as error:
+                bad[portion.source] = Skipped(portion.image.path, str(error), "unreadable")
+    return bad
 
 
 def _attempt(
@@ -84,13 +109,12 @@ def _attempt(
     left_out = sorted([*task.skipped, *skipped], key=lambda one: one.path)
     decoder = Decoder(recipe.channels, spec.background)
     block = new_block(recipe.patch_bytes)
-    bad: dict[int, Skipped] = {}
-    total = NOTHING
+    total, done = NOTHING, 0
     with Draft(task.path, task.run) as draft:
         pixels = pixels_of(recipe, len(rows))
         writer: PixelWriter
         if spec.compression == "none" or not len(rows):
-            writer = ContiguousWriter(draft, attributes, pixels, shard_tables(rows, recipe, left_out, NOTHING, None))
+            writer = ContiguousWriter(draft, attributes, pixels, shard_tables(rows, recipe, left_out, NOTHING))
         else:
             writer = ChunkedWriter(draft, attributes, pixels, spec.compression)
         with contextlib.closing(writer), contextlib.closing(decoder):
@@ -100,20 +124,18 @@ def _attempt(
                     decoder.expect(task.root, portions[number + 1].image)
                 try:
                     image, sha256 = decoder.decode(task.root, portion.image)
-                except Unreadable as error:
-                    bad[portion.source] = Skipped(portion.image.path, str(error), "unreadable")
-                if bad:
-                    continue
+                except Unreadable:
+                    return None, _look(task, portions[number:], note, number)
                 grid = portion_grid(portion, spec)
                 # while the image is in the cache of the core
                 total += moments(image, grid, rows=portion.rows, edge=spec.edge, pad_value=spec.pad_value)
                 for patches in cut(
                     image, grid, rows=portion.rows, block=block, edge=spec.edge, pad_value=spec.pad_value
                 ):
+                    rows.digest[done : done + len(patches)] = digests(patches)
                     writer.add(patches)
+                    done += len(patches)
                 rows.sha256.append(sha256)
-            if bad:
-                return None, bad
-            n_bytes, digest = writer.finish(shard_tables(rows, recipe, left_out, total, writer.digests))
+            n_bytes, digest = writer.finish(shard_tables(rows, recipe, left_out, total))
             draft.publish()
     return ShardRecord(task.shard, "built", n_bytes, digest, skipped), {}

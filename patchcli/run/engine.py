@@ -15,6 +15,7 @@ from patchcli.run.executors import SerialExecutor, WorkerPool, note
 from patchcli.specs import ExecutorName
 
 _TICK_SECONDS = 0.1
+_BROKEN = (BrokenExecutor, ConnectionError, EOFError)
 _GRACE_SECONDS = 0.5
 
 T = TypeVar("T")
@@ -83,12 +84,17 @@ class Crew:
 
     def call(self, fn: Callable[..., T], *args: Any) -> T:
         """Call a function where everything is imported already: in a worker, if there is one."""
-        if self._pool is None:
-            return fn(*args)
-        future = self._pool.submit(fn, *args)
-        while not wait([future], _TICK_SECONDS).done:
-            self._tick([])
-        return future.result()
+        if self._pool is not None:
+            try:
+                future = self._pool.submit(fn, *args)
+                while not wait([future], _TICK_SECONDS).done:
+                    self._tick([])
+                return future.result()
+            except _BROKEN:
+                self._wait_for_a_signal()
+                self._end_pool()
+                self._clean()
+        return fn(*args)
 
     def _run_serial(self, tasks: Sequence[Task]) -> Iterator[ShardRecord]:
         from patchcli.run.build import keep_or_build
@@ -120,7 +126,7 @@ class Crew:
                     _, slot = at_work.pop(future)
                     free.append(slot)
                     yield record
-        except (BrokenExecutor, ConnectionError, EOFError):
+        except _BROKEN:
             self._wait_for_a_signal()
             for future, (task, slot) in at_work.items():
                 if future.done() and not future.cancelled() and future.exception() is None:

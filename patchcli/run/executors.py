@@ -32,9 +32,6 @@ class SerialExecutor(Executor):
             future.set_exception(error)
         return future
 
-    def kill(self) -> None:
-        """Nothing to kill."""
-
 
 def warm_up() -> None:
     """Start the server that worker processes are forked from, so that it imports while the parent scans.
@@ -44,7 +41,7 @@ def warm_up() -> None:
     """
     multiprocessing.set_forkserver_preload([_WORKER])
     # A signal to the whole process group is ours to act on: what we start here inherits the mask and lives on.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1})
     before = os.environ.get("OPENBLAS_NUM_THREADS")
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     try:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from patchcli.account import summarise
@@ -55,7 +56,7 @@ def extract(
     layout: Layout = "auto",
     classes: str | Sequence[str] | None = None,
     mode: Mode = "auto",
-    background: str = "white",
+    background: str | tuple[int, int, int] = "white",
     shuffle: bool = False,
     seed: int = 0,
     shard_size: int | str = SHARD_BYTES,
@@ -105,7 +106,14 @@ def extract(
         shard_size=shard_size,
         compression=compression,
     )
-    run = RunSpec(workers, executor, on_error, max_pixels, overwrite, dry_run)
+    run = RunSpec(
+        workers=workers,
+        executor=executor,
+        on_error=on_error,
+        max_pixels=max_pixels,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
     return _Extraction(os.fsencode(src), os.fsencode(out), spec, run, progress).summary()
 
 
@@ -113,7 +121,9 @@ class _Extraction:
     """One run of `extract`; its steps in the order in which `summary` takes them."""
 
     def __init__(self, src: bytes, out: bytes, spec: ExtractSpec, run: RunSpec, progress: ProgressCallback) -> None:
-        self.src, self.out, self.spec, self.run = src, out, spec, run
+        # a link stays one: what it leads to is written, and shards stand beside that
+        self.src, self.out = src, os.path.realpath(out) if os.path.islink(out) else out
+        self.spec, self.run = spec, run
         self.progress = progress
         self.name = publish.new_run()
         self.began = time.monotonic()
@@ -135,7 +145,7 @@ class _Extraction:
         made = plan(found, self.spec, max_pixels=self.run.max_pixels)
         unreadable = [one for one in made.skipped if one.kind == "unreadable"]
         check_not_empty(made, len(unreadable))
-        existing = look_at_output(self.out, made)
+        existing = look_at_output(self.out, made, self.progress)
         existing.refuse_unless(overwrite=self.run.overwrite)
         self.n_workers = count_workers(made, self.run)
         check_memory(made, self.n_workers)
@@ -149,7 +159,8 @@ class _Extraction:
         existing.remove_old()
         kept = sum(record.state == "kept" for record in records)
         state: Literal["made", "already done"] = "made" if fresh else "already done"
-        return self._account(made, state, skipped, kept, sum(record.n_bytes for record in records))
+        n_bytes = sum(record.n_bytes for record in records) + (os.path.getsize(self.out) if len(records) > 1 else 0)
+        return self._account(made, state, skipped, kept, n_bytes)
 
     def _draft_places(self, made: Plan) -> tuple[list[bytes], list[bytes]]:
         folder = os.path.dirname(self.out) or b"."
@@ -181,8 +192,8 @@ class _Extraction:
                 for record in crew.run(tasks):
                     records[record.shard] = record
                     done += tasks[record.shard].n_rows
+                self._replace_changed(crew, tasks, records)
                 listed = [records[k] for k in range(len(tasks))]
-                refuse_changed(self.out, [path for record in listed for path in record.changed])
                 skipped = self._account_for_unreadable(made, listed)
                 fresh = any(record.state == "built" for record in listed)
                 if len(tasks) > 1:
@@ -195,8 +206,24 @@ class _Extraction:
             with contextlib.suppress(OSError):
                 os.rmdir(shards_folder(self.out))  # goes only when it is empty
 
+    def _replace_changed(self, crew: Crew, tasks: Sequence[Task], records: dict[int, ShardRecord]) -> None:
+        """Build shards again whose images are others by now, when that was asked for.
+
+        The index goes first: it must never stand over shards that it does not describe.
+        """
+        changed = [record for record in records.values() if record.changed]
+        if changed and not self.run.overwrite:
+            refuse_changed(self.out, [path for record in changed for path in record.changed])
+        if changed and len(tasks) > 1:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.out)
+        for record in crew.run([replace(tasks[one.shard], overwrite=True) for one in changed]):
+            records[record.shard] = record
+
     def _tasks(self, made: Plan, existing: ExistingOutput) -> Iterator[Task]:
         paths = self._paths(made)
+        unreadable = any(one.kind == "unreadable" for one in made.skipped)
+        withheld = len(paths) == 1 and unreadable and self.run.on_error == "stop"
         for k, path in enumerate(paths):
             yield Task(
                 shard=k,
@@ -207,7 +234,7 @@ class _Extraction:
                 recipe=made.recipe,
                 run=self.name,
                 digest=existing.digests.get(k, ""),
-                overwrite=self.run.overwrite,
+                withheld=withheld,
                 keep_going=self.run.on_error == "skip",
                 skipped=made.skipped if len(paths) == 1 else (),
             )

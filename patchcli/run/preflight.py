@@ -8,9 +8,9 @@ from typing import Final
 
 from patchcli.errors import NotEnoughSpace, UsageError
 from patchcli.io import room
-from patchcli.io.names import shards_folder
+from patchcli.io.names import SUFFIXES, shards_folder
 from patchcli.plan import Plan
-from patchcli.specs import ExtractSpec, RunSpec
+from patchcli.specs import NO_PLUGIN, PLUGGED, ExtractSpec, RunSpec
 
 _SPARE_BYTES: Final = 16 << 20
 
@@ -20,6 +20,8 @@ def check_place(src: bytes, out: bytes) -> None:
     folder, shown = os.path.dirname(out) or b".", os.fsdecode(out)
     if os.path.isdir(out):
         raise UsageError(f"{shown}: is a folder; expected the name of a file to write, such as out.h5")
+    if not out.endswith(SUFFIXES):
+        raise UsageError(f"{shown}: expected a name that ends in {' or '.join(map(os.fsdecode, SUFFIXES))}")
     if not os.path.isdir(folder):
         raise UsageError(f"{shown}: the folder {os.fsdecode(folder)} does not exist: create it first")
     if os.path.realpath(folder).startswith(os.path.join(os.path.realpath(src), b"")):
@@ -35,10 +37,8 @@ def hidden_names(src: bytes, out: bytes) -> frozenset[bytes]:
 
 def check_plugin(spec: ExtractSpec) -> None:
     """Raise `UsageError` when the compression needs a package that is not there."""
-    if spec.compression in ("lz4", "zstd") and importlib.util.find_spec("hdf5plugin") is None:
-        raise UsageError(
-            f"compression {spec.compression} needs the package hdf5plugin: pip install 'patchcli[compression]'"
-        )
+    if spec.compression in PLUGGED and importlib.util.find_spec("hdf5plugin") is None:
+        raise UsageError(NO_PLUGIN.format(spec.compression))
 
 
 def count_workers(plan: Plan, run: RunSpec) -> int:
