@@ -11,7 +11,7 @@ import numpy as np
 from patchcli.errors import DamagedFile
 from patchcli.io import h5, layout, publish
 from patchcli.io.names import shard_path
-from patchcli.io.patchfile import opened, read_names, read_tables
+from patchcli.io.patchfile import opened, read_names
 from patchcli.io.shard import coords_attributes, root_attributes
 from patchcli.io.tables import closing_tables
 from patchcli.plan import Plan
@@ -65,6 +65,7 @@ def _lay_out(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Se
     columns: dict[str, list[h5.Array]] = {name: [] for name in ("labels", "digest", "coords", "source")}
     if recipe.splits:
         columns["split"] = []
+    wanted = [*columns, "sources/path", "sources/sha256", "stats/n_pixels", "stats/sum", "stats/sum_of_squares"]
     total, counts = NOTHING, [0]
     paths = [shard_path(out, recipe.plan_id, record.shard, recipe.n_shards) for record in records]
     for path, record in zip(paths, records, strict=True):
@@ -73,7 +74,7 @@ def _lay_out(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Se
                 raise DamagedFile(
                     f"{os.fsdecode(path)}: changed while the data set was made: run the same command again"
                 )
-            tables = read_tables(file)
+            tables = {name: h5.read_table(file, name) for name in wanted}
         rows = np.array([row_of[name] for name in read_names(tables["sources/path"])], np.int32)
         sha256[rows] = tables["sources/sha256"]
         for name in columns:
