@@ -6,7 +6,6 @@ px once where the patches hold it `1 / (1 - overlap)^2` times, and integers make
 
 from __future__ import annotations
 
-import threading
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,10 +17,6 @@ from patchcli.grid import Axis, Grid
 from patchcli.specs import Edge
 
 _MOST_ROWS = 257  # 257 * 255 is the largest sum of bytes that 16 bits hold
-_BAND_BYTES = 1 << 17  # widened to 16 bits it stays within the cache of a core
-
-
-_memory = threading.local()
 
 
 class Moments(NamedTuple):
@@ -107,31 +102,17 @@ def moments(
     )
 
 
-def _scratch(n: int) -> npt.NDArray[np.uint16]:
-    """Room for `n` little-endian 16-bit numbers, the same memory in every call: fresh pages cost as much."""
-    room: npt.NDArray[np.uint16] = getattr(_memory, "room", np.empty(0, "<u2"))
-    if room.size < n:
-        room = _memory.room = np.empty(max(n, _BAND_BYTES), "<u2")
-    return room[:n]
-
-
 def _column_sums(lines: npt.NDArray[np.uint8], picked: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
     """Sums and sums of squares of each column over the picked rows, int64 (2, columns).
 
-    The squares of bytes fill 16 bits; their high and low bytes are summed apart, which numpy does at memory speed.
+    einsum squares and sums in one pass, without room for the squares.
     """
-    n_columns = lines.shape[1]
-    sums, halves = np.zeros(n_columns, np.int64), np.zeros(2 * n_columns, np.int64)
-    step = max(1, min(_MOST_ROWS, _BAND_BYTES // n_columns))
-    wide = _scratch(step * n_columns).reshape(step, n_columns)
+    totals = np.zeros((2, lines.shape[1]), np.int64)
     contiguous = int(picked[-1]) - int(picked[0]) + 1 == len(picked)
     if contiguous:
         lines = lines[picked[0] : picked[-1] + 1]
-    for start in range(0, len(picked), step):
-        some = lines[start : start + step] if contiguous else lines[picked[start : start + step]]
-        band = wide[: len(some)]
-        np.copyto(band, some)
-        sums += np.add.reduce(band, axis=0, dtype=np.uint16)
-        np.multiply(band, band, out=band)
-        halves += np.add.reduce(band.view(np.uint8), axis=0, dtype=np.uint16)
-    return np.stack([sums, halves[::2] + 256 * halves[1::2]])
+    for start in range(0, len(picked), _MOST_ROWS):
+        band = lines[start : start + _MOST_ROWS] if contiguous else lines[picked[start : start + _MOST_ROWS]]
+        totals[0] += np.add.reduce(band, axis=0, dtype=np.uint16)
+        totals[1] += np.einsum("ij,ij->j", band, band, dtype=np.uint32, casting="unsafe")
+    return totals
