@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import signal
 import sys
+from types import FrameType
+
+
+class HeldSignals:
+    """A handler that keeps signals for later: a run that has not begun can still end truthfully.
+
+    Attributes
+    ----------
+    numbers : list of int
+        What came so far; `Meter.listening` acts on it.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        self.numbers.append(number)
 
 
 def main() -> None:
     """Run the command line.
 
-    For `extract`, two things come before anything else: signals are held back until the command can end truthfully
-    (`Meter.listening` takes them), and the workers begin to import what they need, which takes a fifth of a second.
+    For `extract`, two things come before anything else: signals are held, and the workers begin to import what they
+    need, which takes a fifth of a second.
     """
     if sys.argv[1:2] == ["extract"] and not {"-h", "--help", "--dry-run", "serial"} & set(sys.argv):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1})
+        held = HeldSignals()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, held)
         from patchcli.run.executors import warm_up
 
         warm_up()

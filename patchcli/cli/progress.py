@@ -75,7 +75,7 @@ class Meter:
     def listening(self) -> Iterator[Meter]:
         """While inside, SIGTERM, SIGUSR1 and SIGINT only leave a note, which the next report acts on.
 
-        A second Ctrl-C interrupts at once, whatever is going on. Signals that were held back come in now.
+        A second Ctrl-C interrupts at once, whatever is going on. Signals that were held come in now.
         """
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
         before = {number: signal.getsignal(number) for number in numbers}
@@ -88,7 +88,9 @@ class Meter:
         for number in numbers:
             if before[number] is not signal.SIG_IGN:  # nohup and background jobs of a shell ignore SIGINT: so do we
                 signal.signal(number, leave_note)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+        for handler in before.values():
+            for held in getattr(handler, "numbers", ()):
+                leave_note(held, None)
         try:
             yield self
         finally:
