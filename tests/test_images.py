@@ -224,7 +224,12 @@ def test_every_colour_model_of_every_format(tmp_path: Path, mode: str, kind: str
     (tmp_path / "a").write_bytes(encoded)
     for channels in (1, 3, 4):
         for background in (WHITE, (10, 200, 30)):
-            expected = with_pillow(encoded, channels, background)
+            try:
+                expected = with_pillow(encoded, channels, background)
+            except ValueError:  # Pillow 12 writes YCbCr that it cannot read
+                with pytest.raises(Unreadable):
+                    decoded(tmp_path / "a", channels, background)
+                continue
             np.testing.assert_array_equal(decoded(tmp_path / "a", channels, background), expected)
 
 
