@@ -145,8 +145,8 @@ class Task:
         This run's name in temporary files.
     digest : str
         What the index says the file's digest is; empty where there is no index yet.
-    overwrite : bool
-        Whether a shard of images that have changed since is built again; otherwise it is only reported.
+    rebuild : bool
+        Whether a whole shard of images that have changed or been mended is built again; otherwise that is only said.
     withheld : bool
         Whether the file must not be published whatever its images are; they are only looked at.
     keep_going : bool
@@ -163,7 +163,7 @@ class Task:
     recipe: Recipe
     run: str
     digest: str = ""
-    overwrite: bool = False
+    rebuild: bool = False
     withheld: bool = False
     keep_going: bool = False
     skipped: tuple[Skipped, ...] = ()
@@ -179,6 +179,8 @@ class ShardRecord:
         `kept`: it was there and whole. `stopped`: an unreadable image kept it from being published.
     changed : tuple of bytes
         Images of a kept shard whose files are no longer those that it was cut from.
+    mended : bool
+        Whether an image that a kept shard was built without can be read by now.
     n_bytes, digest
         Size of the file and its XXH3-128, 32 hex digits.
     skipped : tuple of Skipped
@@ -191,6 +193,7 @@ class ShardRecord:
     digest: str = ""
     skipped: tuple[Skipped, ...] = ()
     changed: tuple[bytes, ...] = ()
+    mended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,15 @@ class LeftOut:
     examples: tuple[str, ...]
 
 
+def setting_text(value: Any) -> str:
+    """A setting's value for people: `64`, `64x48`, `255,255,255`, `default`."""
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(one, int) for one in value):
+        return str(value[0]) if value[0] == value[1] else f"{value[0]}x{value[1]}"
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "default" if value is None else str(value)
+
+
 def group_left_out(skipped: Sequence[Skipped]) -> tuple[LeftOut, ...]:
     """Files left out, grouped by reason: the worst kind first, then the largest group."""
     groups: dict[tuple[SkipKind, str], list[bytes]] = {}

@@ -15,6 +15,7 @@ from patchcli.io.names import shard_path, shards_folder
 from patchcli.io.publish import sync_folder
 from patchcli.plan import Plan
 from patchcli.records import Progress, ProgressCallback, no_progress, show
+from patchcli.summaries import setting_text
 
 if TYPE_CHECKING:
     from patchcli.io.patchfile import Facts
@@ -147,18 +148,10 @@ def _different_settings(facts: Facts, plan: Plan) -> list[str]:
     new = json.loads(plan.recipe.settings)
     keys = sorted(new.keys() | facts.settings.keys())
     return [
-        f"  {key}: {_value(facts.settings.get(key))} -> {_value(new.get(key))}"
+        f"  {key}: {setting_text(facts.settings.get(key))} -> {setting_text(new.get(key))}"
         for key in keys
         if facts.settings.get(key) != new.get(key)
     ]
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(one, int) for one in value):
-        return str(value[0]) if value[0] == value[1] else f"{value[0]}x{value[1]}"
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return "default" if value is None else str(value)
 
 
 def _different_inputs(file: Any, facts: Facts, plan: Plan, progress: ProgressCallback) -> list[str]:

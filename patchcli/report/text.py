@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from patchcli.summaries import ClassSummary, ExtractSummary, Inspection, LeftOut
+from patchcli.summaries import ClassSummary, ExtractSummary, Inspection, LeftOut, setting_text
 
 _CLASSES_SHOWN = 24
 _SHARDS_SHOWN = 5
@@ -61,7 +61,8 @@ def _inspected(found: Inspection) -> Iterator[tuple[str, str]]:
         yield "damaged", f"{shard.name}: {shard.found}, expected {shard.bytes:,} bytes"
     yield from left_out_facts(found.left_out)
     yield "plan", found.plan_id
-    yield "settings", json.dumps(found.settings, sort_keys=True)
+    for name, value in sorted(found.settings.items()):
+        yield f"setting {name}", setting_text(value)
 
 
 def class_table(classes: Sequence[ClassSummary]) -> Iterator[str]:

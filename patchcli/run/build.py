@@ -31,8 +31,9 @@ def keep_or_build(task: Task, note: Callable[[int], None] = lambda _: None) -> S
         changed = tuple(p for p, digest in whole.sha256.items() if file_sha256(os.path.join(task.root, p)) != digest)
         same = set(whole.skipped) - set(unreadable) == set(task.skipped)
         mended = any(_readable(task, planned[one.path]) for one in unreadable)
-        if same and not mended and not (changed and task.overwrite):
-            return ShardRecord(task.shard, "kept", os.path.getsize(task.path), whole.digest, unreadable, changed)
+        if same and not (task.rebuild and (changed or mended)):
+            n_bytes = os.path.getsize(task.path)
+            return ShardRecord(task.shard, "kept", n_bytes, whole.digest, unreadable, changed, mended)
     return build_shard(task, note)
 
 

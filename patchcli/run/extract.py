@@ -130,6 +130,7 @@ class _Extraction:
         self.n_workers = 1
 
     def summary(self) -> ExtractSummary:
+        """Scan, plan, look at what is there, check the room, make, account."""
         check_place(self.src, self.out)
         check_plugin(self.spec)
         if self.run.executor == "process" and not self.run.dry_run:
@@ -192,7 +193,7 @@ class _Extraction:
                 for record in crew.run(tasks):
                     records[record.shard] = record
                     done += tasks[record.shard].n_rows
-                self._replace_changed(crew, tasks, records)
+                self._rebuild(crew, tasks, records)
                 listed = [records[k] for k in range(len(tasks))]
                 skipped = self._account_for_unreadable(made, listed)
                 fresh = any(record.state == "built" for record in listed)
@@ -206,18 +207,18 @@ class _Extraction:
             with contextlib.suppress(OSError):
                 os.rmdir(shards_folder(self.out))  # goes only when it is empty
 
-    def _replace_changed(self, crew: Crew, tasks: Sequence[Task], records: dict[int, ShardRecord]) -> None:
-        """Build shards again whose images are others by now, when that was asked for.
+    def _rebuild(self, crew: Crew, tasks: Sequence[Task], records: dict[int, ShardRecord]) -> None:
+        """Build whole shards again whose images can be read by now, or are others and that was asked for.
 
         The index goes first: it must never stand over shards that it does not describe.
         """
-        changed = [record for record in records.values() if record.changed]
-        if changed and not self.run.overwrite:
-            refuse_changed(self.out, [path for record in changed for path in record.changed])
-        if changed and len(tasks) > 1:
+        if not self.run.overwrite:
+            refuse_changed(self.out, [path for record in records.values() for path in record.changed])
+        again = [record.shard for record in records.values() if record.changed or record.mended]
+        if again and len(tasks) > 1:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.out)
-        for record in crew.run([replace(tasks[one.shard], overwrite=True) for one in changed]):
+        for record in crew.run([replace(tasks[shard], rebuild=True) for shard in again]):
             records[record.shard] = record
 
     def _tasks(self, made: Plan, existing: ExistingOutput) -> Iterator[Task]:
