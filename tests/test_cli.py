@@ -257,7 +257,14 @@ def test_as_a_real_process(tree: Path, tmp_path: Path) -> None:
     assert command("inspect", out).returncode == 0
     assert command("extract", tree, out, "--patch", 32).returncode == 1
     assert command("extract", tree, out, "--nonsense").returncode == 2
-    assert command("--version").stdout.strip().endswith(patchcli.__version__)
+    for one in ([], ["extract"], ["inspect"]):
+        assert command(*one, "--version").stdout.strip() == f"patchcli, version {patchcli.__version__}"
+
+
+def test_every_option_has_a_default_that_can_be_read() -> None:
+    options = invoke("extract", "--help").stdout.partition("Options:\n")[2]
+    for entry in re.split(r"\n(?=  -)", options):
+        assert "[default: " in " ".join(entry.split()) or entry.split()[0] in ("--version", "-h,"), entry
 
 
 def test_a_reader_that_goes_away_is_no_error(tree: Path, tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 
 import click
 
-from patchcli import __version__
-from patchcli.cli.options import DEBUG
+from patchcli.cli.options import DEBUG, version
 from patchcli.errors import PatchcliError
 
 _COMMANDS = {"extract": "patchcli.cli.extract", "inspect": "patchcli.cli.inspect"}
@@ -69,7 +68,7 @@ def _fail(ctx: click.Context, message: str, exit_code: int) -> None:
         "token_normalize_func": lambda token: token.replace("_", "-"),
     },
 )
-@click.version_option(__version__, "--version", prog_name="patchcli")
+@version
 def main() -> None:
     """Folders of class-labelled images to training patches.
 

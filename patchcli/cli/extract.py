@@ -79,7 +79,12 @@ def _choice(kind: Any) -> click.Choice[str]:
     metavar="COLOR",
     help="What transparency is composited on, unless --mode rgba keeps it.",
 )
-@click.option("--shuffle", is_flag=True, help="Order images by a hash of --seed and path, so that shards mix classes.")
+@click.option(
+    "--shuffle",
+    is_flag=True,
+    show_default="off",
+    help="Order images by a hash of --seed and path, so that shards mix classes.",
+)
 @click.option(
     "--seed",
     type=click.IntRange(0),
@@ -128,12 +133,20 @@ def _choice(kind: Any) -> click.Choice[str]:
     metavar="N",
     help="Refuse images of more px.",
 )
-@click.option("--dry-run", is_flag=True, help="Print what would be made, with memory and disk; write nothing.")
-@click.option("--overwrite", is_flag=True, help="Replace a data set that was made with other settings or inputs.")
+@click.option(
+    "--dry-run", is_flag=True, show_default="off", help="Print what would be made, with memory and disk; write nothing."
+)
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    show_default="off",
+    help="Replace a data set that was made with other settings or inputs.",
+)
 @options.config
 @options.progress
 @options.json_
 @options.debug
+@options.version
 @click.pass_context
 def command(ctx: click.Context, /, src: str, out: str, progress: str, json: bool, **given: Any) -> None:
     """Cut the images of SRC/<class>/** into overlapping patches and write them to OUT.h5.

@@ -15,6 +15,7 @@ from patchcli.errors import DamagedFile
 @options.config
 @options.json_
 @options.debug
+@options.version
 def command(file: str, json: bool) -> None:
     """Show what is in FILE.h5: patches, classes, geometry, shards, what was left out, settings.
 

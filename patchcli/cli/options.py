@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from patchcli import __version__
 from patchcli.errors import UsageError
 from patchcli.io.config import read_config
 
@@ -47,13 +48,16 @@ def config(command: F) -> F:
         is_eager=True,
         expose_value=False,
         metavar="FILE",
-        help='Take options from a TOML file (patch = 64, on_error = "skip"); the command line wins over it.',
+        show_default="none",
+        help="Take options from a TOML file, under their names; the command line wins over it.",
     )(command)
 
 
 def json_(command: F) -> F:
     """`--json`: the same facts for programs."""
-    return click.option("--json", "json", is_flag=True, help="Print the same facts as one JSON object.")(command)
+    return click.option(
+        "--json", "json", is_flag=True, show_default="off", help="Print the same facts as one JSON object."
+    )(command)
 
 
 def debug(command: F) -> F:
@@ -63,8 +67,18 @@ def debug(command: F) -> F:
         ctx.meta[DEBUG] = value
 
     return click.option(
-        "--debug", is_flag=True, expose_value=False, callback=remember, help="Show a traceback when something fails."
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        show_default="off",
+        callback=remember,
+        help="Show a traceback when something fails.",
     )(command)
+
+
+def version(command: F) -> F:
+    """`--version`: on every command, as on the group."""
+    return click.version_option(__version__, "--version", prog_name="patchcli")(command)
 
 
 def progress(command: F) -> F:
