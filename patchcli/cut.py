@@ -57,7 +57,7 @@ def cut(
     columns_step = min(grid.x.n, per_block)
     rows_step = max(1, per_block // grid.x.n)
     for row_span in _spans(grid.y, rows, rows_step):
-        for column_span in _spans(grid.x, range(grid.x.n), columns_step, whole=columns_step == grid.x.n):
+        for column_span in _chunks(range(grid.x.n), columns_step):
             region, offset = _region(image, grid, row_span, column_span, edge, pad_value)
             n = len(row_span) * len(column_span)
             out = block[: n * patch_bytes].reshape(len(row_span), len(column_span), *shape)
@@ -70,13 +70,16 @@ def new_block(patch_bytes: int) -> Pixels:
     return np.empty(max(1, BLOCK_BYTES // patch_bytes) * patch_bytes, np.uint8)
 
 
-def _spans(axis: Axis, numbers: range, step: int, *, whole: bool = False) -> Iterator[range]:
-    """Cut `numbers` into spans of `step`; the shifted last window stands alone unless `whole`."""
-    stop = numbers.stop if whole else max(numbers.start, min(numbers.stop, axis.n_regular))
-    for start in range(numbers.start, stop, step):
-        yield range(start, min(stop, start + step))
-    if stop < numbers.stop:
-        yield range(stop, numbers.stop)
+def _spans(axis: Axis, rows: range, step: int) -> Iterator[range]:
+    """Cut rows of windows into spans of `step`; a shifted last row, off the raster, stands alone."""
+    stop = max(rows.start, min(rows.stop, axis.n_regular))
+    yield from _chunks(range(rows.start, stop), step)
+    yield from _chunks(range(stop, rows.stop), 1)
+
+
+def _chunks(numbers: range, step: int) -> Iterator[range]:
+    for start in range(numbers.start, numbers.stop, step):
+        yield range(start, min(numbers.stop, start + step))
 
 
 def _start(axis: Axis, number: int) -> int:

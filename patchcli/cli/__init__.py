@@ -79,7 +79,3 @@ def main() -> None:
     Exit codes: 0 done, 1 failed, 2 usage, 3 unreadable images (listed), 75 stopped by SIGTERM or SIGUSR1 (the same
     command goes on), 130 Ctrl-C.
     """  # noqa: D301 - click reads a real backspace
-
-
-if __name__ == "__main__":
-    main()

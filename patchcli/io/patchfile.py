@@ -152,9 +152,9 @@ def read_names(table: h5.Array) -> tuple[bytes, ...]:
     return tuple(bytes(name) for name in table.tolist())
 
 
-def read_skipped(file: h5py.File) -> tuple[Skipped, ...]:
-    """The files that were left out, with kind and reason."""
-    columns = [read_names(h5.read_table(file, f"skipped/{column}")) for column in ("path", "reason", "kind")]
+def skipped_in(tables: dict[str, h5.Array]) -> tuple[Skipped, ...]:
+    """The files that were left out, with kind and reason, from a file's tables."""
+    columns = [read_names(tables[f"skipped/{column}"]) for column in ("path", "reason", "kind")]
     known = {kind.encode(): kind for kind in get_args(SkipKind)}
     return tuple(
         Skipped(path, reason.decode(errors="replace"), known.get(kind, "ignored"))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from patchcli.errors import DamagedFile
-from patchcli.io.patchfile import iterate_patches, opened, read_names, read_skipped, read_tables
+from patchcli.io.patchfile import iterate_patches, opened, read_names, read_tables, skipped_in
 from patchcli.io.shard import digests, file_digest
 from patchcli.records import Skipped, Task
 
@@ -38,7 +38,8 @@ def whole_shard(task: Task, *, beat: Callable[[], None]) -> WholeShard | None:
             with opened(task.path) as (file, facts):
                 if (facts.plan_id, facts.shard) != (task.recipe.plan_id, task.shard) or facts.role == "index":
                     return None
-                tables, skipped = read_tables(file), read_skipped(file)
+                tables = read_tables(file)
+                skipped = skipped_in(tables)
                 sources = read_names(tables["sources/path"]), read_names(tables["sources/sha256"])
                 whole = WholeShard(digest, skipped, dict(zip(*sources, strict=True)))
                 if task.digest:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import DamagedFile, UsageError
-from patchcli.io.patchfile import opened, read_names, read_skipped, read_tables
+from patchcli.io.patchfile import opened, read_names, read_tables, skipped_in
 from patchcli.readers.shards import Rows, Shards
 
 __all__ = ["PatchSet", "Sources", "open"]
@@ -225,8 +225,8 @@ class _Whole:
     def __init__(self, path: bytes, check: bool) -> None:
         self.path, self.check = path, check
         with opened(path) as (file, facts):
-            tables, self.skipped = read_tables(file), read_skipped(file)
-        self.facts, self.tables = facts, tables
+            tables = read_tables(file)
+        self.facts, self.tables, self.skipped = facts, tables, skipped_in(tables)
         self.classes = tuple(map(os.fsdecode, read_names(tables["classes"])))
         self.splits = tuple(map(os.fsdecode, read_names(tables["splits"]))) if "splits" in tables else ()
         columns = (tables[f"sources/{name}"] for name in ("width", "height", "sha256", "label"))

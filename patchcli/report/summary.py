@@ -11,7 +11,7 @@ import numpy as np
 from patchcli.account import account_classes
 from patchcli.io.h5 import Array
 from patchcli.io.listed import ListedShard, listed_shards
-from patchcli.io.patchfile import Facts, opened, read_names, read_skipped, read_tables
+from patchcli.io.patchfile import Facts, opened, read_names, read_tables, skipped_in
 from patchcli.specs import Size
 from patchcli.summaries import ClassSummary, Inspection, ShardState, group_left_out
 
@@ -25,7 +25,6 @@ def inspect_file(path: bytes) -> Inspection:
     """
     with opened(path) as (file, facts):
         tables = read_tables(file)
-        skipped = read_skipped(file)
     shards = tuple(_state(shard) for shard in listed_shards(facts, tables))
     classes = _classes(facts, tables)
     splits = read_names(tables["splits"]) if "splits" in tables else ()
@@ -47,7 +46,7 @@ def inspect_file(path: bytes) -> Inspection:
         mean=tuple(round(float(value), 4) for value in tables["stats/mean"]),
         std=tuple(round(float(value), 4) for value in tables["stats/std"]),
         shards=shards,
-        left_out=group_left_out(skipped),
+        left_out=group_left_out(skipped_in(tables)),
         settings=facts.settings,
     )
 

@@ -14,7 +14,7 @@ from patchcli.io.shard import ChunkedWriter, ContiguousWriter, PixelWriter, dige
 from patchcli.io.tables import ShardRows, shard_tables
 from patchcli.io.whole import whole_shard
 from patchcli.plan import portion_grid
-from patchcli.records import Image, Portion, ShardRecord, Skipped, Task
+from patchcli.records import Portion, ShardRecord, Skipped, Task
 from patchcli.stats import NOTHING, moments
 
 
@@ -26,24 +26,15 @@ def keep_or_build(task: Task, note: Callable[[int], None] = lambda _: None) -> S
     """
     whole = whole_shard(task, beat=lambda: note(0))
     if whole is not None:
-        planned = {portion.image.path: portion.image for portion in task.portions}
+        planned = {portion.image.path: portion for portion in task.portions}
         unreadable = tuple(one for one in whole.skipped if one.path in planned and one.kind == "unreadable")
         changed = tuple(p for p, digest in whole.sha256.items() if file_sha256(os.path.join(task.root, p)) != digest)
         same = set(whole.skipped) - set(unreadable) == set(task.skipped)
-        mended = any(_readable(task, planned[one.path]) for one in unreadable)
+        mended = len(_look(task, [planned[one.path] for one in unreadable], note)) < len(unreadable)
         if same and not (task.rebuild and (changed or mended)):
             n_bytes = os.path.getsize(task.path)
             return ShardRecord(task.shard, "kept", n_bytes, whole.digest, unreadable, changed, mended)
     return build_shard(task, note)
-
-
-def _readable(task: Task, image: Image) -> bool:
-    """Whether an image that the shard was built without can be read by now."""
-    try:
-        Decoder(task.recipe.channels, task.recipe.spec.background).decode(task.root, image)
-    except Unreadable:
-        return False
-    return True
 
 
 def build_shard(task: Task, note: Callable[[int], None] = lambda _: None) -> ShardRecord:
@@ -65,27 +56,28 @@ def build_shard(task: Task, note: Callable[[int], None] = lambda _: None) -> Sha
     NotEnoughSpace, OutputConflict
         The disk is full, or the folder refuses the file.
     """
-    with quiet_pillow(task.recipe.max_pixels):
-        if task.withheld:
-            return ShardRecord(task.shard, "stopped", skipped=tuple(_look(task, task.portions, note).values()))
-        bad: dict[int, Skipped] = {}
-        while True:
-            portions = [portion for portion in task.portions if portion.source not in bad]
-            try:
+    if task.withheld:
+        return ShardRecord(task.shard, "stopped", skipped=tuple(_look(task, task.portions, note).values()))
+    bad: dict[int, Skipped] = {}
+    while True:
+        portions = [portion for portion in task.portions if portion.source not in bad]
+        try:
+            with quiet_pillow(task.recipe.max_pixels):
                 record, found = _attempt(task, portions, tuple(bad.values()), note)
-            except OSError as error:
-                raise write_error(task.path, error, task.n_rows * task.recipe.patch_bytes) from error
-            if record is not None:
-                return record
-            bad |= found
-            if not task.keep_going:
-                return ShardRecord(task.shard, "stopped", skipped=tuple(bad.values()))
+        except OSError as error:
+            raise write_error(task.path, error, task.n_rows * task.recipe.patch_bytes) from error
+        if record is not None:
+            return record
+        bad |= found
+        if not task.keep_going:
+            return ShardRecord(task.shard, "stopped", skipped=tuple(bad.values()))
 
 
 def _look(task: Task, portions: Sequence[Portion], note: Callable[[int], None], begun: int = 0) -> dict[int, Skipped]:
     """Decode images only to see which of them are unreadable: those, by source."""
     bad: dict[int, Skipped] = {}
-    with contextlib.closing(Decoder(task.recipe.channels, task.recipe.spec.background)) as decoder:
+    decoder = Decoder(task.recipe.channels, task.recipe.spec.background)
+    with quiet_pillow(task.recipe.max_pixels):
         for number, portion in enumerate(portions):
             note(begun + number + 1)
             try:
