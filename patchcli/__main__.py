@@ -26,17 +26,19 @@ class HeldSignals:
 def main() -> None:
     """Run the command line.
 
-    For `extract`, two things come before anything else: signals are held, and the workers begin to import what they
+    For a long run, two things come before anything else: signals are held, and the workers begin to import what they
     need, which takes a fifth of a second.
     """
-    if sys.argv[1:2] == ["extract"] and not {"-h", "--help", "--dry-run", "serial"} & set(sys.argv):
+    command_name = "".join(sys.argv[1:2])
+    if command_name in ("augment", "extract") and not {"-h", "--help", "--dry-run", "serial"} & set(sys.argv):
         held = HeldSignals()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, held)
-        from patchcli.run.executors import warm_up
+        if command_name == "extract":  # what augment's workers need depends on its pipeline
+            from patchcli.run.executors import warm_up
 
-        warm_up()
+            warm_up("patchcli.run.build")
     from patchcli.cli import main as command
 
     command(prog_name="patchcli")

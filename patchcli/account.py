@@ -47,7 +47,7 @@ def summarise(
     seconds: float,
 ) -> ExtractSummary:
     """The account of a run: of the plan, less what turned out to be unreadable."""
-    recipe, spec = plan.recipe, plan.recipe.spec
+    recipe, spec = plan.recipe, plan.spec
     unreadable = {one.path for one in skipped if one.kind == "unreadable"}
     images = [image for image in plan.images if image.path not in unreadable]
     sizes = ((image.label, image.width, image.height) for image in images)
@@ -88,7 +88,7 @@ def _notes(plan: Plan, models: Counter[str], n_alpha: int) -> Iterator[str]:
     if channels != 1 and gray:
         yield f"{_count(gray, 'image')} from gray to {target}"
     if channels != 4 and n_alpha:
-        color = "#{:02x}{:02x}{:02x}".format(*plan.recipe.spec.background)
+        color = "#{:02x}{:02x}{:02x}".format(*plan.spec.background)
         yield f"{_count(n_alpha, 'image')} with transparency composited on {color}"
 
 

@@ -33,6 +33,8 @@ class Plan:
     ----------
     recipe : Recipe
         What all shards share.
+    spec : ExtractSpec
+        How they are cut.
     images : tuple of Image
         The sources with patches, in the order of their rows.
     shards : tuple of tuple of Portion
@@ -44,6 +46,7 @@ class Plan:
 
     root: bytes
     recipe: Recipe
+    spec: ExtractSpec
     images: tuple[Image, ...]
     shards: tuple[tuple[Portion, ...], ...]
     skipped: tuple[Skipped, ...]
@@ -67,18 +70,11 @@ class Plan:
 
     def rows(self, shard: int) -> int:
         """Patches of a shard."""
-        return sum(_n_rows(portion, self.recipe.spec) for portion in self.shards[shard])
+        return sum(_n_rows(portion, self.spec) for portion in self.shards[shard])
 
 
-def plan(scan: Scan, spec: ExtractSpec, *, max_pixels: int) -> Plan:
+def plan(scan: Scan, spec: ExtractSpec) -> Plan:
     """Decide what is cut.
-
-    Parameters
-    ----------
-    scan : Scan
-    spec : ExtractSpec
-    max_pixels : int
-        Passed on to the workers.
 
     Raises
     ------
@@ -106,18 +102,19 @@ def plan(scan: Scan, spec: ExtractSpec, *, max_pixels: int) -> Plan:
     patch_bytes = height * width * channels
     shards = list(_deal(ordered, ordered_grids, patch_bytes, min(spec.shard_size, MOST_ROWS * patch_bytes)))
     recipe = Recipe(
-        spec=spec,
-        channels=channels,
+        patch_shape=(height, width, channels),
+        dtype="uint8",
+        stride=spec.stride,
+        compression=spec.compression,
         classes=scan.classes,
         splits=scan.splits,
         plan_id=plan_id,
         settings=_canonical(settings),
         n_shards=len(shards),
-        max_pixels=max_pixels,
     )
     skipped = tuple(sorted([*scan.skipped, *small], key=lambda one: one.path))
     n_patches = sum(grid.n_patches for grid in grids)
-    return Plan(scan.root, recipe, tuple(ordered), tuple(map(tuple, shards)), skipped, n_patches)
+    return Plan(scan.root, recipe, spec, tuple(ordered), tuple(map(tuple, shards)), skipped, n_patches)
 
 
 def check_not_empty(made: Plan, n_unreadable: int) -> None:
@@ -127,7 +124,7 @@ def check_not_empty(made: Plan, n_unreadable: int) -> None:
     small = [one for one in made.skipped if one.kind == "small"]
     if not small:
         raise UsageError("no images: there is no image file below the class folders")
-    patch = made.recipe.spec.patch_size
+    patch = made.spec.patch_size
     raise UsageError(
         f"patch {patch} is larger than every image ({len(small)} images, such as {show(small[0].path)}: "
         f"{small[0].reason}); choose a smaller --patch, or --edge pad"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from patchcli.specs import ExtractSpec, Size
+from patchcli.specs import Compression, ExtractSpec, Size
 
 SkipKind = Literal["ignored", "small", "unreadable"]
+
+_ITEM_BYTES: Final = {"uint8": 1, "uint16": 2, "float32": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,68 +107,118 @@ class Portion:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What all shards of a plan share: how to cut, and what the files say about themselves."""
+    """What all files of a data set have in common, and say of themselves.
 
-    spec: ExtractSpec
-    channels: int
+    Attributes
+    ----------
+    patch_shape : (int, int, int)
+        Height, width, channels.
+    dtype : str
+        Of the pixels, as numpy names it.
+    stride : Size
+        Of the grid that the patches were cut on, px.
+    settings : str
+        Canonical JSON.
+    copies : bool
+        Whether rows are copies of another data set's rows, and say of which (`/origin`, `/copy`).
+    """
+
+    patch_shape: tuple[int, int, int]
+    dtype: str
+    stride: Size
+    compression: Compression
     classes: tuple[bytes, ...]
     splits: tuple[bytes, ...]
     plan_id: str
     settings: str
     n_shards: int
-    max_pixels: int
+    copies: bool = False
 
     @property
-    def patch_shape(self) -> tuple[int, int, int]:
-        """Height, width, channels of a patch."""
-        return (self.spec.patch_size.height, self.spec.patch_size.width, self.channels)
+    def channels(self) -> int:
+        """Channels of a patch."""
+        return self.patch_shape[2]
+
+    @property
+    def patch_size(self) -> Size:
+        """Width and height of a patch, px."""
+        return Size(self.patch_shape[1], self.patch_shape[0])
 
     @property
     def patch_bytes(self) -> int:
         """Bytes of the pixels of a patch."""
         height, width, channels = self.patch_shape
-        return height * width * channels
+        return height * width * channels * _ITEM_BYTES[self.dtype]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One shard to keep or build: it travels to a worker, which owns that file and no other.
 
     Attributes
     ----------
-    shard : int
-    path, root : bytes
-        Final name of the file; source folder.
-    portions : tuple of Portion
+    path : bytes
+        Final name of the file.
     n_rows : int
-        Patches of the portions.
-    recipe : Recipe
+        Patches planned.
     run : str
         This run's name in temporary files.
     digest : str
         What the index says the file's digest is; empty where there is no index yet.
-    rebuild : bool
-        Whether a whole shard of images that have changed or been mended is built again; otherwise that is only said.
-    withheld : bool
-        Whether the file must not be published whatever its images are; they are only looked at.
-    keep_going : bool
-        Whether unreadable images are left out instead of stopping the shard.
     skipped : tuple of Skipped
         What a file that is the whole data set says of the files left out before; empty for shards.
     """
 
     shard: int
     path: bytes
-    root: bytes
-    portions: tuple[Portion, ...]
     n_rows: int
     recipe: Recipe
     run: str
     digest: str = ""
+    skipped: tuple[Skipped, ...] = ()
+
+    def rows_begun(self, noted: int) -> int:
+        """Rows that are done, from what a worker noted last."""
+        return noted
+
+    def place(self, noted: int) -> str:
+        """What a worker was at, from what it noted last, for an obituary."""
+        return f"row {noted} of {self.n_rows} in this shard"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutTask(Task):
+    """A shard to be cut from images; its worker notes the number of images begun.
+
+    Attributes
+    ----------
+    root : bytes
+        Source folder.
+    rebuild : bool
+        Whether a whole shard of images that have changed or been mended is built again; otherwise that is only said.
+    withheld : bool
+        Whether the file must not be published whatever its images are; they are only looked at.
+    keep_going : bool
+        Whether unreadable images are left out instead of stopping the shard.
+    """
+
+    root: bytes
+    portions: tuple[Portion, ...]
+    spec: ExtractSpec
+    max_pixels: int
     rebuild: bool = False
     withheld: bool = False
     keep_going: bool = False
-    skipped: tuple[Skipped, ...] = ()
+
+    def rows_begun(self, noted: int) -> int:
+        """Rows that are done, if all images had as many."""
+        return self.n_rows * max(0, noted - 1) // len(self.portions)
+
+    def place(self, noted: int) -> str:
+        """The image that was being read."""
+        images = [show(portion.image.path) for portion in self.portions]
+        last = max(0, min(noted, len(images)) - 1)
+        return f"{images[last]} (image {last + 1} of {len(images)} in this shard, {images[0]} to {images[-1]})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +252,7 @@ class ShardRecord:
 class Progress:
     """How far a run is: handed to a callback about ten times a second. What the callback raises stops the run."""
 
-    phase: Literal["scan", "cut", "index"]
+    phase: Literal["scan", "cut", "augment", "index"]
     done: int
     total: int
     unit: str

@@ -1,8 +1,8 @@
 """Randomness by identity: what is drawn for a patch depends on the seed and on which patch it is, on nothing else.
 
-Not on the worker, the order, the shard, the other patches, the time or a restart. albumentations' own seeding gives each
-transform the same stream, so that two flips of a pipeline always agree; here one pair of generators serves the whole
-pipeline, and is set anew in place before each patch.
+Not on the worker, the order, the shard, the other patches, the time or a restart. albumentations' own seeding gives
+each transform the same stream, so that two flips of a pipeline always agree; here one pair of generators serves the
+whole pipeline, and is set anew in place before each patch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def identity(seed: int, path: bytes, xy: tuple[int, int], copy: int, *, pixels: 
     copy : int
         From 1.
     pixels : int
-        The patch's digest where path and coordinates do not tell patches apart, since it is a copy already; otherwise 0.
+        The patch's digest where path and coordinates do not tell it from others, since it is a copy already; else 0.
 
     Returns
     -------

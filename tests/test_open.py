@@ -24,8 +24,7 @@ from PIL import Image as Pillow
 
 import patchcli
 from patchcli.errors import DamagedFile, UsageError
-from patchcli.io import patchfile
-from patchcli.readers import shards
+from patchcli.io import patchfile, stored
 from patchcli.specs import Compression
 
 Array = npt.NDArray[Any]
@@ -238,7 +237,7 @@ def test_hdf5_opens_a_shard_once_and_again_when_the_file_is_another(
         names.append(os.fsdecode(path))
         return opened(path)
 
-    monkeypatch.setattr(shards, "opened", counted)
+    monkeypatch.setattr(stored, "opened", counted)
     files = [str(file) for file in shard_files(copy.path)]
     for _ in range(2):  # 48 shards, of which 32 stay open
         np.testing.assert_array_equal(ps[:], copy.pixels)

@@ -16,7 +16,7 @@ from patchcli.errors import UsageError
 from patchcli.grid import plan_grid
 from patchcli.plan import SPLIT_ABOVE, Plan, check_not_empty, plan, portion_grid
 from patchcli.records import Image, Scan, Skipped
-from patchcli.specs import MAX_PIXELS, ExtractSpec, Size
+from patchcli.specs import ExtractSpec, Size
 
 BASE = Image(b"", 0, -1, 1000, 64, 64, "RGB", False, 1)
 
@@ -34,7 +34,7 @@ def images_of(sizes: Sequence[tuple[int, int]]) -> list[Image]:
 
 
 def plan_of(images: Sequence[Image], **options: Any) -> Plan:
-    return plan(scan_of(images), ExtractSpec.of(**options), max_pixels=MAX_PIXELS)
+    return plan(scan_of(images), ExtractSpec.of(**options))
 
 
 sizes = st.tuples(st.integers(1, 300), st.integers(1, 300))
@@ -47,7 +47,7 @@ def test_shards_hold_every_window_once_and_in_order(
     shapes: list[tuple[int, int]], edge: str, patch: int, stride: int, shard_size: int, shuffle: bool
 ) -> None:
     made = plan_of(images_of(shapes), patch=patch, stride=stride, edge=edge, shard_size=shard_size, shuffle=shuffle)
-    spec = made.recipe.spec
+    spec = made.spec
     planned = [
         (source, row)
         for source, image in enumerate(made.images)
@@ -68,7 +68,7 @@ def test_an_image_is_whole_unless_it_exceeds_four_targets(shapes: list[tuple[int
     made = plan_of(images_of(shapes), patch=16, stride=8, shard_size=shard_size)
     for shard in made.shards:
         for portion in shard:
-            grid = portion_grid(portion, made.recipe.spec)
+            grid = portion_grid(portion, made.spec)
             if grid.n_patches * made.recipe.patch_bytes <= SPLIT_ABOVE * shard_size:
                 assert portion.rows == range(grid.y.n)
             else:
@@ -89,7 +89,7 @@ def test_several_shards_of_ordinary_images_are_an_even_number_near_the_target(n_
     patch_bytes = 16 * 16 * 3
     made = plan_of(images_of([(32, 32)] * n_images), patch=16, shard_size=4 * patch_bytes * per_shard)
     n_bytes = [made.rows(shard) * patch_bytes for shard in range(len(made.shards))]
-    image_bytes, target = 4 * patch_bytes, made.recipe.spec.shard_size
+    image_bytes, target = 4 * patch_bytes, made.spec.shard_size
     if len(n_bytes) == 1:
         assert n_bytes[0] <= target
     elif per_shard > 1 or n_images % 2 == 0:
@@ -115,10 +115,10 @@ def test_a_plan_depends_on_its_inputs_alone() -> None:
     images = images_of([(100, 90), (64, 64), (33, 200), (20, 20)])
     first, second = plan_of(images, patch=32, shuffle=True), plan_of(images, patch=32, shuffle=True)
     assert first == second
-    more = plan(scan_of(images), ExtractSpec.of(patch=32, shuffle=True), max_pixels=MAX_PIXELS + 1)
+    more = plan(scan_of(images), ExtractSpec.of(patch=32, shuffle=True))
     assert (more.recipe.plan_id, more.shards) == (first.recipe.plan_id, first.shards)
     moved = replace(scan_of(images), root=b"/elsewhere")
-    elsewhere = plan(moved, ExtractSpec.of(patch=32, shuffle=True), max_pixels=MAX_PIXELS)
+    elsewhere = plan(moved, ExtractSpec.of(patch=32, shuffle=True))
     assert elsewhere.recipe.plan_id == first.recipe.plan_id
 
 
@@ -186,7 +186,7 @@ def test_class_names_and_splits_belong_to_the_plan() -> None:
         replace(scan, splits=(b"train", b"val")),
         replace(scan, classes=(b"class0", b"class1", b"train"), splits=(b"val",)),
     ]
-    ids = [plan(variant, spec, max_pixels=MAX_PIXELS).recipe.plan_id for variant in variants]
+    ids = [plan(variant, spec).recipe.plan_id for variant in variants]
     assert len(set(ids)) == len(ids)
 
 
@@ -225,7 +225,7 @@ def test_a_shuffle_mixes_classes_and_follows_the_seed() -> None:
 def test_images_with_patches_are_planned_and_the_others_are_skipped(shapes: list[tuple[int, int]], edge: str) -> None:
     images = images_of(shapes)
     made = plan_of(images, patch=40, stride=20, edge=edge)
-    spec = made.recipe.spec
+    spec = made.spec
     used = {one.path for one in images if plan_grid(one.size, spec.patch_size, spec.stride, spec.edge).n_patches}
     assert {one.path for one in made.images} == used
     assert {one.path for one in made.skipped} == {one.path for one in images} - used
@@ -235,7 +235,7 @@ def test_images_with_patches_are_planned_and_the_others_are_skipped(shapes: list
 @given(many_sizes, edges)
 def test_the_account_of_a_class_is_the_sum_over_its_images(shapes: list[tuple[int, int]], edge: str) -> None:
     made = plan_of(images_of(shapes), patch=40, stride=20, edge=edge)
-    patch, stride, edge_policy = made.recipe.spec.patch_size, made.recipe.spec.stride, made.recipe.spec.edge
+    patch, stride, edge_policy = made.spec.patch_size, made.spec.stride, made.spec.edge
     triples = [(image.label, image.width, image.height) for image in made.images]
     accounts = account_classes(made.recipe.classes, triples, patch, stride, edge_policy)
     assert [account.name for account in accounts] == ["class0", "class1"]
@@ -252,7 +252,7 @@ def test_the_account_of_a_class_is_the_sum_over_its_images(shapes: list[tuple[in
 def test_images_without_a_window_are_skipped_with_a_reason_among_the_others() -> None:
     ignored = Skipped(b"class0/zzz.txt", "not an image", "ignored")
     scan = replace(scan_of(images_of([(63, 64), (64, 64)])), skipped=(ignored,))
-    made = plan(scan, ExtractSpec.of(patch=64), max_pixels=MAX_PIXELS)
+    made = plan(scan, ExtractSpec.of(patch=64))
     small = Skipped(b"class0/00000.png", "63x64 is smaller than a patch of 64", "small")
     assert made.skipped == (small, ignored)
     assert [image.path for image in made.images] == [b"class1/00001.png"]

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from patchcli.errors import DamagedFile
 from patchcli.io import h5, layout, publish
 from patchcli.io.names import shard_path
-from patchcli.io.patchfile import opened, read_names
-from patchcli.io.shard import coords_attributes, root_attributes
-from patchcli.io.tables import closing_tables
-from patchcli.plan import Plan
-from patchcli.records import ShardRecord, Skipped
+from patchcli.io.patchfile import opened
+from patchcli.io.shard import root_attributes
+from patchcli.io.tables import RowColumns, SourceColumns, file_tables
+from patchcli.records import Recipe, ShardRecord, Skipped
 from patchcli.stats import NOTHING, Moments
 
+_SOURCES: Final = tuple(f"sources/{name}" for name in ("path", "width", "height", "sha256", "label", "group"))
+_SUMS: Final = ("stats/n_pixels", "stats/sum", "stats/sum_of_squares")
 _README: Final = """\
 The patches are in the files that /shards/name lists, relative to this file's folder: /patches (n, H, W, C) there.
 Row i of the tables here is row i - row_start[k] of shard k, where row_start[k] <= i < row_start[k + 1].
@@ -26,7 +28,7 @@ Open all of it as one array with Python: import patchcli; ps = patchcli.open("{n
 """
 
 
-def seal(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Sequence[Skipped], run: str) -> bool:
+def seal(out: bytes, recipe: Recipe, records: Sequence[ShardRecord], skipped: Sequence[Skipped], run: str) -> bool:
     """Write the index of finished shards; False when exactly those bytes are there already.
 
     Parameters
@@ -42,7 +44,7 @@ def seal(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Sequen
         A shard went away or changed in the meantime.
     OSError
     """
-    laid = _lay_out(out, plan, records, skipped)
+    laid = _lay_out(out, recipe, records, skipped)
     content = laid.tail(0)
     try:
         with open(out, "rb") as there:
@@ -56,16 +58,9 @@ def seal(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Sequen
     return True
 
 
-def _lay_out(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Sequence[Skipped]) -> layout.Layout:
-    recipe = plan.recipe
-    unreadable = {one.path for one in skipped if one.kind == "unreadable"}
-    images = [image for image in plan.images if image.path not in unreadable]
-    row_of = {image.path: row for row, image in enumerate(images)}
-    sha256 = np.zeros(len(images), "S64")
-    columns: dict[str, list[h5.Array]] = {name: [] for name in ("labels", "digest", "coords", "source")}
-    if recipe.splits:
-        columns["split"] = []
-    wanted = [*columns, "sources/path", "sources/sha256", "stats/n_pixels", "stats/sum", "stats/sum_of_squares"]
+def _lay_out(out: bytes, recipe: Recipe, records: Sequence[ShardRecord], skipped: Sequence[Skipped]) -> layout.Layout:
+    columns: dict[str, list[h5.Array]] = {name: [] for name in RowColumns.names(recipe)}
+    sources = _Sources()
     total, counts = NOTHING, [0]
     paths = [shard_path(out, recipe.plan_id, record.shard, recipe.n_shards) for record in records]
     for path, record in zip(paths, records, strict=True):
@@ -74,34 +69,62 @@ def _lay_out(out: bytes, plan: Plan, records: Sequence[ShardRecord], skipped: Se
                 raise DamagedFile(
                     f"{os.fsdecode(path)}: changed while the data set was made: run the same command again"
                 )
-            tables = {name: h5.read_table(file, name) for name in wanted}
-        rows = np.array([row_of[name] for name in read_names(tables["sources/path"])], np.int32)
-        sha256[rows] = tables["sources/sha256"]
+            tables = {name: h5.read_table(file, name) for name in (*columns, *_SOURCES, *_SUMS)}
+        rows = sources.add(tables)
         for name in columns:
             columns[name].append(rows[tables[name]] if name == "source" else tables[name])
         total += _moments(tables)
         counts.append(facts.n_rows)
-    folder = os.path.dirname(out)
-    tables = {name: np.concatenate(parts) for name, parts in columns.items()}
-    tables |= coords_attributes(recipe)
-    tables |= closing_tables(recipe, images, sha256, skipped, total)
+    row_columns = RowColumns(**{name: np.concatenate(parts) for name, parts in columns.items()})
+    tables = file_tables(row_columns, sources.columns(), recipe, skipped, total)
     tables |= {
-        "shards/name": layout.names_table([os.path.relpath(path, folder or b".") for path in paths]),
+        "shards/name": layout.names_table([os.path.relpath(path, os.path.dirname(out) or b".") for path in paths]),
         "shards/bytes": np.array([record.n_bytes for record in records], np.int64),
         "shards/digest": np.array([record.digest.encode() for record in records], "S32"),
         "shards/row_start": np.cumsum(counts, dtype=np.int64),
     }
     attributes = root_attributes("index", recipe, 0) | {
         "patch_shape": np.array(recipe.patch_shape, np.int64),
-        "patch_dtype": "uint8",
+        "patch_dtype": recipe.dtype,
         "README": _README.format(name=os.fsdecode(os.path.basename(out)).encode("utf-8", "replace").decode()),
     }
     return layout.lay_out(attributes, None, tables)
 
 
+class _Sources:
+    """Sources of several shards, each once, in the order of first appearance: that in which shards are filled."""
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, int] = {}
+        self._columns: list[list[Any]] = [[] for _ in _SOURCES]
+
+    def add(self, tables: dict[str, h5.Array]) -> npt.NDArray[np.int32]:
+        """Take in the sources of one shard: the row of each, int32 (m,)."""
+        rows = []
+        for values in zip(*(tables[name].tolist() for name in _SOURCES), strict=True):
+            row = self._rows.setdefault(values[0], len(self._rows))
+            rows.append(row)
+            if row == len(self._columns[0]):
+                for column, value in zip(self._columns, values, strict=True):
+                    column.append(value)
+        return np.array(rows, np.int32)
+
+    def columns(self) -> SourceColumns:
+        """All of them."""
+        path, width, height, sha256, label, group = self._columns
+        return SourceColumns(
+            path=tuple(path),
+            width=np.array(width, np.int32),
+            height=np.array(height, np.int32),
+            sha256=np.array(sha256, "S64"),
+            label=np.array(label, np.int64),
+            group=tuple(group),
+        )
+
+
 def _moments(tables: dict[str, h5.Array]) -> Moments:
     return Moments(
         int(tables["stats/n_pixels"][0]),
-        tuple(map(int, tables["stats/sum"])),
-        tuple(map(int, tables["stats/sum_of_squares"])),
+        tuple(tables["stats/sum"].tolist()),
+        tuple(tables["stats/sum_of_squares"].tolist()),
     )

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from patchcli.errors import DamagedFile, OutputConflict
 from patchcli.io.names import shard_path, shards_folder
 from patchcli.io.publish import sync_folder
 from patchcli.plan import Plan
-from patchcli.records import Progress, ProgressCallback, no_progress, show
+from patchcli.records import Progress, ProgressCallback, Recipe, show
 from patchcli.summaries import setting_text
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _SHARD: Final = re.compile(rb"[0-9a-f]{8}-\d{5,}\.h5")
 _NAMED: Final = 3
+
+Difference = Callable[[Any, "Facts"], list[str]]
+"""How the inputs of an open file differ from today's, line by line."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +75,22 @@ class ExistingOutput:
                 os.rmdir(folder)
 
 
-def look_at_output(out: bytes, plan: Plan, progress: ProgressCallback = no_progress) -> ExistingOutput:
-    """Compare what is there with a plan; nothing is changed. `progress` is called while images are compared."""
-    recipe = plan.recipe
+def look_at_output(out: bytes, recipe: Recipe, different: Difference) -> ExistingOutput:
+    """Compare what is there with what is to be made; nothing is changed.
+
+    Parameters
+    ----------
+    different : callable
+        Says how the inputs of an existing file differ, line by line, when its settings do not.
+    """
     paths = [shard_path(out, recipe.plan_id, k, recipe.n_shards) for k in range(recipe.n_shards)]
     missing = tuple(k for k, path in enumerate(paths) if not os.path.isfile(path))
     old = tuple(_old_shards(out, recipe.plan_id, recipe.n_shards))
     conflict, foreign, digests = "", False, dict[int, str]()
     if os.path.lexists(out):
-        conflict, foreign, digests = _look_at_file(out, plan, len(missing) < len(paths) > 1, progress)
+        conflict, foreign, digests = _look_at_file(out, recipe, len(missing) < len(paths) > 1, different)
     elif old:
-        conflict = _conflict(out, old[0], plan, "unfinished shards", progress)
+        conflict = _conflict(out, old[0], recipe, "unfinished shards", different)
     return ExistingOutput(missing, digests, conflict, foreign, old)
 
 
@@ -104,22 +112,22 @@ def _old_shards(out: bytes, plan_id: str, n_shards: int) -> Iterator[bytes]:
 
 
 def _look_at_file(
-    out: bytes, plan: Plan, has_shards: bool, progress: ProgressCallback
+    out: bytes, recipe: Recipe, has_shards: bool, different: Difference
 ) -> tuple[str, bool, dict[int, str]]:
     from patchcli.io.patchfile import holds_mark, opened, read_names, read_tables
 
     shown = os.fsdecode(out)
     try:
         with opened(out) as (file, facts):
-            if facts.plan_id != plan.recipe.plan_id:
-                return _conflict(out, out, plan, "a data set", progress), False, {}
+            if facts.plan_id != recipe.plan_id:
+                return _conflict(out, out, recipe, "a data set", different), False, {}
             tables = read_tables(file)
             if facts.role != "index":
                 return "", False, {}
             return "", False, dict(enumerate(name.decode() for name in read_names(tables["shards/digest"])))
     except DamagedFile as error:
         beside_shards = has_shards and (os.path.getsize(out) == 0 or holds_mark(out, b"\x89HDF"))
-        if beside_shards or holds_mark(out, plan.recipe.plan_id.encode()):
+        if beside_shards or holds_mark(out, recipe.plan_id.encode()):
             return "", False, {}  # of this plan, damaged: it is made again
         if holds_mark(out, b"patchset"):
             return f"{error}\nReplace it with --overwrite.", False, {}
@@ -128,13 +136,13 @@ def _look_at_file(
         return f"{shown}: {error.strerror}", True, {}
 
 
-def _conflict(out: bytes, there: bytes, plan: Plan, what: str, progress: ProgressCallback) -> str:
+def _conflict(out: bytes, there: bytes, recipe: Recipe, what: str, different: Difference) -> str:
     from patchcli.io.patchfile import opened
 
     lines: list[str]
     try:
         with opened(there) as (file, facts):
-            lines = _different_settings(facts, plan) or _different_inputs(file, facts, plan, progress)
+            lines = _different_settings(facts, recipe) or different(file, facts)
     except (DamagedFile, OSError) as error:
         lines = [f"  ({error})"]
     return (
@@ -144,8 +152,8 @@ def _conflict(out: bytes, there: bytes, plan: Plan, what: str, progress: Progres
     )
 
 
-def _different_settings(facts: Facts, plan: Plan) -> list[str]:
-    new = json.loads(plan.recipe.settings)
+def _different_settings(facts: Facts, recipe: Recipe) -> list[str]:
+    new = json.loads(recipe.settings)
     keys = sorted(new.keys() | facts.settings.keys())
     return [
         f"  {key}: {setting_text(facts.settings.get(key))} -> {setting_text(new.get(key))}"
@@ -154,7 +162,7 @@ def _different_settings(facts: Facts, plan: Plan) -> list[str]:
     ]
 
 
-def _different_inputs(file: Any, facts: Facts, plan: Plan, progress: ProgressCallback) -> list[str]:
+def different_inputs(plan: Plan, progress: ProgressCallback, file: Any, facts: Facts) -> list[str]:
     """Which images came, went or changed; the shards of an unfinished data set do not list them all."""
     from patchcli.io.images import file_sha256
     from patchcli.io.patchfile import read_names, read_tables

@@ -64,6 +64,12 @@ class Facts:
         """Bytes of the pixels of a patch."""
         return int(np.prod(self.patch_shape)) * self.dtype.itemsize
 
+    @property
+    def remedy(self) -> str:
+        """What to do about a damaged shard."""
+        verb = "augment" if "augment" in self.settings else "extract"
+        return f"run the same {verb} command again, it rebuilds that shard"
+
 
 @contextlib.contextmanager
 def opened(path: bytes) -> Iterator[tuple[h5py.File, Facts]]:
@@ -168,7 +174,7 @@ def read_tables(file: h5py.File) -> dict[str, h5.Array]:
     wanted += [f"sources/{name}" for name in ("path", "width", "height", "sha256", "label", "group")]
     wanted += [f"skipped/{name}" for name in ("path", "reason", "kind")]
     wanted += [f"stats/{name}" for name in ("mean", "std", "n_pixels", "sum", "sum_of_squares")]
-    wanted += [name for name in ("split", "splits") if h5.has(file, name)]
+    wanted += [name for name in ("split", "splits", "origin", "copy") if h5.has(file, name)]
     if h5.read_attributes(file, os.fsdecode(file.filename)).get("role") == "index":
         wanted += [f"shards/{name}" for name in ("name", "bytes", "digest", "row_start")]
     tables = {name: h5.read_table(file, name) for name in wanted}

@@ -26,6 +26,11 @@ def new_run() -> str:
     return f"{_where()}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
+def behind_link(out: bytes) -> bytes:
+    """The file to write for an output: a link stays one, and what it leads to is written, shards beside that."""
+    return os.path.realpath(out) if os.path.islink(out) else out
+
+
 def _where() -> str:
     """Where process numbers mean something: the host, and on Linux the container."""
     host = re.sub(r"[^A-Za-z0-9_]", "_", socket.gethostname())[:40] or "host"

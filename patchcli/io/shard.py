@@ -32,13 +32,12 @@ def root_attributes(role: str, recipe: Recipe, shard: int) -> dict[str, Any]:
 
 def coords_attributes(recipe: Recipe) -> dict[str, Any]:
     """What `/coords` says about itself: names as CLAM and TRIDENT use them, a pair (x, y) where the axes differ."""
-    spec = recipe.spec
-    overlap = [max(0, patch - step) for patch, step in zip(spec.patch_size, spec.stride, strict=True)]
+    overlap = [max(0, patch - step) for patch, step in zip(recipe.patch_size, recipe.stride, strict=True)]
     return {
         "coords@order": "x,y",
         "coords@anchor": "top-left",
-        "coords@patch_size": _one_or_pair(spec.patch_size),
-        "coords@stride": _one_or_pair(spec.stride),
+        "coords@patch_size": _one_or_pair(recipe.patch_size),
+        "coords@stride": _one_or_pair(recipe.stride),
         "coords@overlap": _one_or_pair(overlap),
         "coords@patch_level": np.int64(0),
     }
@@ -54,20 +53,22 @@ def pixels_of(recipe: Recipe, n_rows: int) -> layout.PixelLayout:
     viewers: dict[str, Any] = {"CLASS": "IMAGE", "IMAGE_VERSION": "1.2"}
     if recipe.channels == 1:
         viewers |= {"IMAGE_SUBCLASS": "IMAGE_GRAYSCALE", "interpretation": "image"}
-    else:
+    elif recipe.channels in (3, 4):
         viewers |= {
             "IMAGE_SUBCLASS": "IMAGE_TRUECOLOR",
             "INTERLACE_MODE": "INTERLACE_PIXEL",
             "interpretation": "rgb-image",
         }
-    return layout.PixelLayout("patches", (n_rows, *recipe.patch_shape), np.dtype("u1"), {**viewers, "order": "n,y,x,c"})
+    return layout.PixelLayout(
+        "patches", (n_rows, *recipe.patch_shape), np.dtype(recipe.dtype), {**viewers, "order": "n,y,x,c"}
+    )
 
 
 class PixelWriter(Protocol):
     """Takes blocks of patches in the order of their rows; `finish` completes the file within its draft."""
 
-    def add(self, block: npt.NDArray[np.uint8]) -> None:
-        """Write patches, uint8 (k, H, W, C)."""
+    def add(self, block: h5.Array) -> None:
+        """Write patches (k, H, W, C), C-contiguous."""
 
     def finish(self, tables: Mapping[str, h5.Array]) -> tuple[int, str]:
         """Write the tables; size of the file in bytes, and its XXH3-128 as 32 hex digits."""
@@ -92,8 +93,8 @@ class ContiguousWriter:
         self._head, self._position = foreseen.head, foreseen.offset
         self._digest = xxhash.xxh3_128(self._head)
 
-    def add(self, block: npt.NDArray[np.uint8]) -> None:
-        view = block.reshape(-1).data
+    def add(self, block: h5.Array) -> None:
+        view = block.reshape(-1).view(np.uint8).data
         self._digest.update(view)
         self._draft.write(view, self._position)
         self._position += len(view)
@@ -126,7 +127,7 @@ class ChunkedWriter:
         self._chunk = np.empty((rows, *pixels.shape[1:]), pixels.dtype)
         self._filled = self._row = 0
 
-    def add(self, block: npt.NDArray[np.uint8]) -> None:
+    def add(self, block: h5.Array) -> None:
         while len(block):
             n = min(len(block), len(self._chunk) - self._filled)
             self._chunk[self._filled : self._filled + n] = block[:n]

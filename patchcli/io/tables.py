@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -11,93 +11,149 @@ import numpy.typing as npt
 from patchcli.io import h5, layout
 from patchcli.io.shard import coords_attributes
 from patchcli.plan import portion_grid
-from patchcli.records import Image, Portion, Recipe, Skipped
+from patchcli.records import Portion, Recipe, Skipped
 from patchcli.specs import ExtractSpec
 from patchcli.stats import Moments
 
 
 @dataclass(frozen=True)
-class ShardRows:
-    """Where the rows of a shard come from; `digest` and `sha256` are filled as its images are read.
+class SourceColumns:
+    """The images of a file, one a row.
 
     Attributes
     ----------
-    coords : int32 (n, 2)
-    source : int32 (n,)
-        Row of `images`.
-    digest : uint64 (n,)
+    path, group : tuple of bytes
+    width, height : int32 (m,)
+        Upright, px.
+    sha256 : S64 (m,)
+        Of the image's file, hex digits.
+    label : int64 (m,)
     """
 
-    images: tuple[Image, ...]
-    coords: npt.NDArray[np.int32]
-    source: npt.NDArray[np.int32]
-    digest: npt.NDArray[np.uint64]
-    sha256: list[bytes] = field(default_factory=list)
+    path: tuple[bytes, ...]
+    width: npt.NDArray[np.int32]
+    height: npt.NDArray[np.int32]
+    sha256: npt.NDArray[np.bytes_]
+    label: npt.NDArray[np.int64]
+    group: tuple[bytes, ...]
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.path)
 
-    @classmethod
-    def of(cls, portions: Sequence[Portion], spec: ExtractSpec) -> ShardRows:
-        """From the portions of a shard: all known before a pixel is read."""
-        coords = []
-        for portion in portions:
-            grid = portion_grid(portion, spec)
-            coords.append(grid.coords[portion.start * grid.x.n : portion.stop * grid.x.n])
-        counts = [len(some) for some in coords]
-        return cls(
-            tuple(portion.image for portion in portions),
-            np.concatenate(coords) if coords else np.empty((0, 2), np.int32),
-            np.repeat(np.arange(len(portions), dtype=np.int32), counts),
-            np.zeros(sum(counts), np.uint64),
-        )
+    def tables(self) -> dict[str, h5.Array]:
+        """`/sources/*` in their fixed order."""
+        return {
+            "sources/path": layout.names_table(self.path),
+            "sources/width": self.width,
+            "sources/height": self.height,
+            "sources/sha256": self.sha256,
+            "sources/label": self.label,
+            "sources/group": layout.names_table(self.group),
+        }
 
 
-def shard_tables(rows: ShardRows, recipe: Recipe, skipped: Sequence[Skipped], total: Moments) -> dict[str, h5.Array]:
-    """Tables of a shard in their fixed order; of the same shapes whether `rows` and `total` are filled yet or not."""
-    images = rows.images
-    labels = np.array([image.label for image in images], np.int64)
-    sha256 = np.array(rows.sha256 or [b""] * len(images), "S64")
-    tables: dict[str, h5.Array] = {
-        "labels": labels[rows.source],
-        "digest": rows.digest,
-        "coords": rows.coords,
-        **coords_attributes(recipe),
-        "source": rows.source,
-    }
-    if recipe.splits:
-        tables["split"] = np.array([image.split for image in images], np.uint8)[rows.source]
-    return tables | closing_tables(recipe, images, sha256, skipped, total)
+@dataclass(frozen=True)
+class RowColumns:
+    """What each row of `/patches` is; `digest` is filled as the patches are made.
+
+    Attributes
+    ----------
+    labels : int64 (n,)
+    digest : uint64 (n,)
+    coords : int32 (n, 2)
+    source : int32 (n,)
+        Row of the sources.
+    split : uint8 (n,), optional
+    origin : int64 (n,), optional
+        Row of the data set that the patch is a copy of.
+    copy : int16 (n,), optional
+        0 for the original, copies from 1.
+    """
+
+    labels: npt.NDArray[np.int64]
+    digest: npt.NDArray[np.uint64]
+    coords: npt.NDArray[np.int32]
+    source: npt.NDArray[np.int32]
+    split: npt.NDArray[np.uint8] | None = field(default=None)
+    origin: npt.NDArray[np.int64] | None = field(default=None)
+    copy: npt.NDArray[np.int16] | None = field(default=None)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @staticmethod
+    def names(recipe: Recipe) -> tuple[str, ...]:
+        """The columns that files of a data set have."""
+        names = ["labels", "digest", "coords", "source"]
+        return (*names, *["split"] * bool(recipe.splits), *["origin", "copy"] * recipe.copies)
+
+    def tables(self, recipe: Recipe) -> dict[str, h5.Array]:
+        """The columns in their fixed order, and the attributes of `/coords`."""
+        tables: dict[str, h5.Array] = {}
+        for one in fields(self):
+            column = getattr(self, one.name)
+            if column is not None:
+                tables[one.name] = column
+            if one.name == "coords":
+                tables |= coords_attributes(recipe)
+        return tables
 
 
-def closing_tables(
-    recipe: Recipe, images: Sequence[Image], sha256: h5.Array, skipped: Sequence[Skipped], total: Moments
+def cut_columns(portions: Sequence[Portion], spec: ExtractSpec, recipe: Recipe) -> tuple[RowColumns, SourceColumns]:
+    """Columns of a shard of cut images, known before a pixel is read; digests and SHA-256 are still empty."""
+    images = [portion.image for portion in portions]
+    coords = []
+    for portion in portions:
+        grid = portion_grid(portion, spec)
+        coords.append(grid.coords[portion.start * grid.x.n : portion.stop * grid.x.n])
+    counts = [len(some) for some in coords]
+    source = np.repeat(np.arange(len(images), dtype=np.int32), counts)
+    sources = SourceColumns(
+        path=tuple(image.path for image in images),
+        width=np.array([image.width for image in images], np.int32),
+        height=np.array([image.height for image in images], np.int32),
+        sha256=np.zeros(len(images), "S64"),
+        label=np.array([image.label for image in images], np.int64),
+        group=(b"",) * len(images),
+    )
+    rows = RowColumns(
+        labels=sources.label[source],
+        digest=np.zeros(sum(counts), np.uint64),
+        coords=np.concatenate(coords) if coords else np.empty((0, 2), np.int32),
+        source=source,
+        split=np.array([image.split for image in images], np.uint8)[source] if recipe.splits else None,
+    )
+    return rows, sources
+
+
+def file_tables(
+    rows: RowColumns, sources: SourceColumns, recipe: Recipe, skipped: Sequence[Skipped], total: Moments
 ) -> dict[str, h5.Array]:
-    """The tables that every file ends with: classes, splits, sources, what was left out, statistics."""
-    tables: dict[str, h5.Array] = {"classes": layout.names_table(recipe.classes, text=True)}
+    """All tables of a file in their fixed order; of the same shapes whether digests and `total` are filled or not."""
+    tables = rows.tables(recipe)
+    tables["classes"] = layout.names_table(recipe.classes, text=True)
     if recipe.splits:
         tables["splits"] = layout.names_table(recipe.splits, text=True)
+    tables |= sources.tables()
     tables |= {
-        "sources/path": layout.names_table([image.path for image in images]),
-        "sources/width": np.array([image.width for image in images], np.int32),
-        "sources/height": np.array([image.height for image in images], np.int32),
-        "sources/sha256": sha256,
-        "sources/label": np.array([image.label for image in images], np.int64),
-        "sources/group": layout.names_table([b""] * len(images)),
         "skipped/path": layout.names_table([one.path for one in skipped]),
         "skipped/reason": layout.names_table([one.reason.encode() for one in skipped], text=True),
         "skipped/kind": layout.names_table([one.kind.encode() for one in skipped], text=True),
     }
-    return tables | stats_tables(recipe.channels, total)
+    return tables | _stats_tables(recipe, total)
 
 
-def stats_tables(channels: int, total: Moments) -> dict[str, h5.Array]:
-    """Mean and standard deviation per channel, and the exact sums that they come from, so that files add up."""
+def _stats_tables(recipe: Recipe, total: Moments) -> dict[str, h5.Array]:
+    """Mean and standard deviation per channel, and the sums that they come from, so that files add up.
+
+    The sums are exact for uint8; beyond that the squares of a large set pass 64 bits, and they are float64.
+    """
+    channels, kind = recipe.channels, np.uint64 if recipe.dtype == "uint8" else np.float64
     mean, std = total.mean_std() if total.n else (np.full(channels, np.nan), np.full(channels, np.nan))
     return {
         "stats/mean": mean,
         "stats/std": std,
         "stats/n_pixels": np.array([total.n], np.uint64),
-        "stats/sum": np.array(total.sums or [0] * channels, np.uint64),
-        "stats/sum_of_squares": np.array(total.squares or [0] * channels, np.uint64),
+        "stats/sum": np.array(total.sums or [0] * channels, kind),
+        "stats/sum_of_squares": np.array(total.squares or [0] * channels, kind),
     }

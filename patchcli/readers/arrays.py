@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import DamagedFile, UsageError
-from patchcli.io.patchfile import opened, read_names, read_tables, skipped_in
-from patchcli.readers.shards import Rows, Shards
+from patchcli.io.dataset import Dataset, Sources
+from patchcli.io.stored import Rows
 
 __all__ = ["PatchSet", "Sources", "open"]
 
@@ -39,33 +38,7 @@ def open(path: str | os.PathLike[str], *, check: bool = True) -> PatchSet:
     DamagedFile
         Not a patchcli file, or its tables are broken or contradict each other.
     """
-    return PatchSet(_Whole(os.path.abspath(os.fsencode(path)), check))
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The images of a data set, one a row.
-
-    Attributes
-    ----------
-    path : tuple of bytes
-        Relative to the source folder.
-    width, height : int32 (m,)
-        Upright, px.
-    sha256 : S64 (m,)
-        Of the file, hex digits.
-    label : int64 (m,)
-        Row of the classes.
-    """
-
-    path: tuple[bytes, ...]
-    width: npt.NDArray[np.int32]
-    height: npt.NDArray[np.int32]
-    sha256: npt.NDArray[np.bytes_]
-    label: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.path)
+    return PatchSet(Dataset(os.path.abspath(os.fsencode(path)), check=check))
 
 
 class PatchSet:
@@ -101,7 +74,7 @@ class PatchSet:
     dtype : numpy.dtype
     """
 
-    def __init__(self, whole: _Whole, rows: Rows | None = None) -> None:
+    def __init__(self, whole: Dataset, rows: Rows | None = None) -> None:
         tables, chosen = whole.tables, slice(None) if rows is None else rows
         self._whole, self._rows = whole, rows
         self.labels: npt.NDArray[np.int64] = tables["labels"][chosen]
@@ -122,9 +95,7 @@ class PatchSet:
     def __getitem__(self, index: Any) -> Array:
         positions = _positions(index, len(self))
         rows = np.atleast_1d(positions if self._rows is None else self._rows[positions])
-        patches = self._whole.shards.read(rows)
-        if self._whole.check:
-            self._whole.shards.compare(patches, rows, self._whole.tables["digest"][rows])
+        patches = self._whole.read(rows)
         return patches if positions.ndim else patches[0]
 
     def __iter__(self) -> Iterator[Array]:
@@ -190,7 +161,7 @@ class PatchSet:
 
 
 def _reopen(path: bytes, check: bool, plan_id: str, rows: Rows | None) -> PatchSet:
-    whole = _Whole(path, check)
+    whole = Dataset(path, check=check)
     if whole.facts.plan_id != plan_id:
         raise DamagedFile(
             f"{os.fsdecode(path)}: was replaced since it was opened: has plan {whole.facts.plan_id}, expected {plan_id}"
@@ -217,31 +188,3 @@ def _positions(index: Any, n: int) -> Rows:
         raise IndexError(f"index {asked[outside].flat[0]} is out of range for {n} patches")
     positions = asked.astype(np.int64)
     return np.asarray(np.where(positions < 0, positions + n, positions))
-
-
-class _Whole:
-    """A data set as it stands on disk, which a PatchSet and its subsets share."""
-
-    def __init__(self, path: bytes, check: bool) -> None:
-        self.path, self.check = path, check
-        with opened(path) as (file, facts):
-            tables = read_tables(file)
-        self.facts, self.tables, self.skipped = facts, tables, skipped_in(tables)
-        self.classes = tuple(map(os.fsdecode, read_names(tables["classes"])))
-        self.splits = tuple(map(os.fsdecode, read_names(tables["splits"]))) if "splits" in tables else ()
-        columns = (tables[f"sources/{name}"] for name in ("width", "height", "sha256", "label"))
-        self.sources = Sources(read_names(tables["sources/path"]), *columns)
-        self._check_tables()
-        self.shards = Shards(facts, tables)
-
-    def _check_tables(self) -> None:
-        # Every row must lead somewhere: no look-up may fail later, or give a neighbour's class.
-        tables, n = self.tables, self.facts.n_rows
-        ends = {"labels": len(self.classes), "source": len(self.sources), "split": len(self.splits)}
-        for name in [*ends, "digest", "coords"]:
-            table = tables.get(name, np.zeros(n, int))
-            fits = table.shape == ((n, 2) if name == "coords" else (n,))
-            if fits and n and name in tables and name in ends:
-                fits = table.min() >= 0 and table.max() < ends[name]
-            if not fits:
-                raise DamagedFile(f"{os.fsdecode(self.path)}: /{name} does not fit the other tables")

@@ -11,14 +11,14 @@ from patchcli.io.headers import Unreadable, quiet_pillow
 from patchcli.io.images import Decoder, file_sha256
 from patchcli.io.publish import Draft, write_error
 from patchcli.io.shard import ChunkedWriter, ContiguousWriter, PixelWriter, digests, pixels_of, root_attributes
-from patchcli.io.tables import ShardRows, shard_tables
+from patchcli.io.tables import cut_columns, file_tables
 from patchcli.io.whole import whole_shard
 from patchcli.plan import portion_grid
-from patchcli.records import Portion, ShardRecord, Skipped, Task
+from patchcli.records import CutTask, Portion, ShardRecord, Skipped
 from patchcli.stats import NOTHING, moments
 
 
-def keep_or_build(task: Task, note: Callable[[int], None] = lambda _: None) -> ShardRecord:
+def keep_or_build(task: CutTask, note: Callable[[int], None] = lambda _: None) -> ShardRecord:
     """Keep the shard if it is there, whole and of this plan; otherwise build it.
 
     Every byte is looked at, of the shard and of its images: a shard with one flipped bit is built again, an image that
@@ -37,12 +37,12 @@ def keep_or_build(task: Task, note: Callable[[int], None] = lambda _: None) -> S
     return build_shard(task, note)
 
 
-def build_shard(task: Task, note: Callable[[int], None] = lambda _: None) -> ShardRecord:
+def build_shard(task: CutTask, note: Callable[[int], None] = lambda _: None) -> ShardRecord:
     """Build a shard and publish it under its final name.
 
     Parameters
     ----------
-    task : Task
+    task : CutTask
     note : callable
         Called at each image with the number of images begun.
 
@@ -62,7 +62,7 @@ def build_shard(task: Task, note: Callable[[int], None] = lambda _: None) -> Sha
     while True:
         portions = [portion for portion in task.portions if portion.source not in bad]
         try:
-            with quiet_pillow(task.recipe.max_pixels):
+            with quiet_pillow(task.max_pixels):
                 record, found = _attempt(task, portions, tuple(bad.values()), note)
         except OSError as error:
             raise write_error(task.path, error, task.n_rows * task.recipe.patch_bytes) from error
@@ -73,11 +73,13 @@ def build_shard(task: Task, note: Callable[[int], None] = lambda _: None) -> Sha
             return ShardRecord(task.shard, "stopped", skipped=tuple(bad.values()))
 
 
-def _look(task: Task, portions: Sequence[Portion], note: Callable[[int], None], begun: int = 0) -> dict[int, Skipped]:
+def _look(
+    task: CutTask, portions: Sequence[Portion], note: Callable[[int], None], begun: int = 0
+) -> dict[int, Skipped]:
     """Decode images only to see which of them are unreadable: those, by source."""
     bad: dict[int, Skipped] = {}
-    decoder = Decoder(task.recipe.channels, task.recipe.spec.background)
-    with quiet_pillow(task.recipe.max_pixels):
+    decoder = Decoder(task.recipe.channels, task.spec.background)
+    with quiet_pillow(task.max_pixels):
         for number, portion in enumerate(portions):
             note(begun + number + 1)
             try:
@@ -88,17 +90,17 @@ def _look(task: Task, portions: Sequence[Portion], note: Callable[[int], None], 
 
 
 def _attempt(
-    task: Task, portions: Sequence[Portion], skipped: tuple[Skipped, ...], note: Callable[[int], None]
+    task: CutTask, portions: Sequence[Portion], skipped: tuple[Skipped, ...], note: Callable[[int], None]
 ) -> tuple[ShardRecord | None, dict[int, Skipped]]:
     """Write the shard from these portions; at the first unreadable image only look at the rest.
 
     The number of rows has to be known before the first byte is written, so a shard with unreadable images is begun
     again without them.
     """
-    recipe, spec = task.recipe, task.recipe.spec
+    recipe, spec = task.recipe, task.spec
     role = "single" if recipe.n_shards == 1 else "shard"
     attributes = root_attributes(role, recipe, task.shard)
-    rows = ShardRows.of(portions, spec)
+    rows, sources = cut_columns(portions, spec, recipe)
     left_out = sorted([*task.skipped, *skipped], key=lambda one: one.path)
     decoder = Decoder(recipe.channels, spec.background)
     block = new_block(recipe.patch_bytes)
@@ -107,7 +109,7 @@ def _attempt(
         pixels = pixels_of(recipe, len(rows))
         writer: PixelWriter
         if spec.compression == "none" or not len(rows):
-            writer = ContiguousWriter(draft, attributes, pixels, shard_tables(rows, recipe, left_out, NOTHING))
+            writer = ContiguousWriter(draft, attributes, pixels, file_tables(rows, sources, recipe, left_out, NOTHING))
         else:
             writer = ChunkedWriter(draft, attributes, pixels, spec.compression)
         with contextlib.closing(writer), contextlib.closing(decoder):
@@ -128,7 +130,7 @@ def _attempt(
                     rows.digest[done : done + len(patches)] = digests(patches)
                     writer.add(patches)
                     done += len(patches)
-                rows.sha256.append(sha256)
-            n_bytes, digest = writer.finish(shard_tables(rows, recipe, left_out, total))
+                sources.sha256[number] = sha256
+            n_bytes, digest = writer.finish(file_tables(rows, sources, recipe, left_out, total))
             draft.publish()
     return ShardRecord(task.shard, "built", n_bytes, digest, skipped), {}

@@ -17,7 +17,6 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_WORKER = "patchcli.run.build"
 
 
 class SerialExecutor(Executor):
@@ -33,13 +32,13 @@ class SerialExecutor(Executor):
         return future
 
 
-def warm_up() -> None:
-    """Start the server that worker processes are forked from, so that it imports while the parent scans.
+def warm_up(*modules: str) -> None:
+    """Start the server that worker processes are forked from, so that it imports these modules while the parent plans.
 
     A fork of this process would inherit its threads' locks; a fresh interpreter for each worker would import everything
     again. numpy's thread pool is switched off in it: workers are the parallelism.
     """
-    multiprocessing.set_forkserver_preload([_WORKER])
+    multiprocessing.set_forkserver_preload(list(modules))
     # A signal to the whole process group is ours to act on: what we start here inherits the mask and lives on.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1})
     before = os.environ.get("OPENBLAS_NUM_THREADS")
@@ -111,9 +110,9 @@ def _hidden_main() -> Iterator[None]:
 _board: Any = None
 
 
-def note(slot: int, n_images: int) -> None:
-    """In a worker: write how many images its task has begun."""
-    _board[slot] = n_images
+def note(slot: int, noted: int) -> None:
+    """In a worker: write how far its task is."""
+    _board[slot] = noted
 
 
 def _begin_worker(board: Any) -> None:

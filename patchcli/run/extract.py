@@ -5,30 +5,32 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from patchcli.account import summarise
 from patchcli.errors import UnreadableInputs
 from patchcli.io import publish
 from patchcli.io.headers import parse_color
-from patchcli.io.names import shard_path, shards_folder
-from patchcli.io.output import ExistingOutput, look_at_output, refuse_changed
+from patchcli.io.output import ExistingOutput, different_inputs, look_at_output, refuse_changed
 from patchcli.io.scan import scan
 from patchcli.plan import Plan, check_not_empty, plan
-from patchcli.records import (
-    Progress,
-    ProgressCallback,
-    ShardRecord,
-    Skipped,
-    Task,
-    no_progress,
-    show,
-)
+from patchcli.records import CutTask, ProgressCallback, ShardRecord, Skipped, no_progress, show
 from patchcli.run.engine import Crew
 from patchcli.run.executors import warm_up
-from patchcli.run.preflight import check_disk, check_memory, check_place, check_plugin, count_workers, hidden_names
+from patchcli.run.making import Making, Records
+from patchcli.run.preflight import (
+    check_disk,
+    check_memory,
+    check_place,
+    check_plugin,
+    check_source,
+    count_workers,
+    hidden_names,
+    largest_image,
+)
 from patchcli.specs import (
     MAX_PIXELS,
     SHARD_BYTES,
@@ -121,8 +123,7 @@ class _Extraction:
     """One run of `extract`; its steps in the order in which `summary` takes them."""
 
     def __init__(self, src: bytes, out: bytes, spec: ExtractSpec, run: RunSpec, progress: ProgressCallback) -> None:
-        # a link stays one: what it leads to is written, and shards stand beside that
-        self.src, self.out = src, os.path.realpath(out) if os.path.islink(out) else out
+        self.src, self.out = src, publish.behind_link(out)
         self.spec, self.run = spec, run
         self.progress = progress
         self.name = publish.new_run()
@@ -131,10 +132,11 @@ class _Extraction:
 
     def summary(self) -> ExtractSummary:
         """Scan, plan, look at what is there, check the room, make, account."""
-        check_place(self.src, self.out)
-        check_plugin(self.spec)
+        check_source(self.src, self.out)
+        check_place(self.out)
+        check_plugin(self.spec.compression)
         if self.run.executor == "process" and not self.run.dry_run:
-            warm_up()
+            warm_up("patchcli.run.build")
         found = scan(
             self.src,
             layout=self.spec.layout,
@@ -143,71 +145,40 @@ class _Extraction:
             hidden=hidden_names(self.src, self.out),
             progress=self.progress,
         )
-        made = plan(found, self.spec, max_pixels=self.run.max_pixels)
+        made = plan(found, self.spec)
         unreadable = [one for one in made.skipped if one.kind == "unreadable"]
         check_not_empty(made, len(unreadable))
-        existing = look_at_output(self.out, made, self.progress)
+        existing = look_at_output(self.out, made.recipe, partial(different_inputs, made, self.progress))
         existing.refuse_unless(overwrite=self.run.overwrite)
-        self.n_workers = count_workers(made, self.run)
-        check_memory(made, self.n_workers)
-        check_disk(self.out, made, existing.missing)
+        self.n_workers = count_workers(made.recipe.n_shards, made.worker_bytes, self.run)
+        check_memory(made.worker_bytes, self.n_workers, partial(largest_image, made))
+        if made.recipe.compression == "none":  # what compressed shards come to is only known afterwards
+            check_disk(self.out, [made.rows(shard) * made.recipe.patch_bytes for shard in existing.missing])
         if self.run.dry_run:
             return self._account(made, "planned", made.skipped, 0, made.n_bytes)
         if not made.n_patches:
             raise self._unreadable(unreadable, existing.n_kept)
-        publish.remove_stale_drafts(*self._draft_places(made), time.time())
-        records, skipped, fresh = self._make(made, existing)
+        making = Making(
+            out=self.out,
+            recipe=made.recipe,
+            name=self.name,
+            phase="cut",
+            work=_work,
+            executor=self.run.executor,
+            n_workers=self.n_workers,
+            progress=self.progress,
+        )
+        done = making.make(list(self._tasks(made, making.paths, existing)), partial(self._settle, made))
         existing.remove_old()
-        kept = sum(record.state == "kept" for record in records)
-        state: Literal["made", "already done"] = "made" if fresh else "already done"
-        n_bytes = sum(record.n_bytes for record in records) + (os.path.getsize(self.out) if len(records) > 1 else 0)
-        return self._account(made, state, skipped, kept, n_bytes)
+        return self._account(made, done.state, done.skipped, done.n_kept, done.n_bytes)
 
-    def _draft_places(self, made: Plan) -> tuple[list[bytes], list[bytes]]:
-        folder = os.path.dirname(self.out) or b"."
-        shards = [os.path.basename(path) for path in self._paths(made)]
-        return [folder, shards_folder(self.out)], [os.path.basename(self.out), *shards]
+    def _settle(
+        self, made: Plan, crew: Crew[CutTask], tasks: Sequence[CutTask], records: Records
+    ) -> tuple[Skipped, ...]:
+        self._rebuild(crew, tasks, records)
+        return self._account_for_unreadable(made, list(records.values()))
 
-    def _paths(self, made: Plan) -> list[bytes]:
-        recipe = made.recipe
-        return [shard_path(self.out, recipe.plan_id, k, recipe.n_shards) for k in range(recipe.n_shards)]
-
-    def _make(self, made: Plan, existing: ExistingOutput) -> tuple[list[ShardRecord], tuple[Skipped, ...], bool]:
-        """Build or keep all shards and write the index: records, files left out, and whether anything was written."""
-        folders, _ = self._draft_places(made)
-        tasks = list(self._tasks(made, existing))
-        records: dict[int, ShardRecord] = {}
-        done = 0
-
-        def tick(at_work: Sequence[tuple[Task, int]]) -> None:
-            begun = sum(task.n_rows * max(0, n - 1) // len(task.portions) for task, n in at_work)
-            self.progress(Progress("cut", done + begun, made.n_patches, "patches"))
-
-        def clean() -> None:
-            publish.remove_drafts(folders, self.name)
-
-        try:
-            if len(tasks) > 1:
-                os.makedirs(shards_folder(self.out), exist_ok=True)
-            with Crew(self.run.executor, self.n_workers, tick, clean) as crew:
-                for record in crew.run(tasks):
-                    records[record.shard] = record
-                    done += tasks[record.shard].n_rows
-                self._rebuild(crew, tasks, records)
-                listed = [records[k] for k in range(len(tasks))]
-                skipped = self._account_for_unreadable(made, listed)
-                fresh = any(record.state == "built" for record in listed)
-                if len(tasks) > 1:
-                    self.progress(Progress("index", 0, 1, "files"))
-                    fresh |= crew.call(_seal, self.out, made, listed, skipped, self.name)
-                return listed, skipped, fresh
-        except OSError as error:
-            raise publish.write_error(self.out, error, made.n_bytes) from error
-        finally:
-            with contextlib.suppress(OSError):
-                os.rmdir(shards_folder(self.out))  # goes only when it is empty
-
-    def _rebuild(self, crew: Crew, tasks: Sequence[Task], records: dict[int, ShardRecord]) -> None:
+    def _rebuild(self, crew: Crew[CutTask], tasks: Sequence[CutTask], records: Records) -> None:
         """Build whole shards again whose images can be read by now, or are others and that was asked for.
 
         The index goes first: it must never stand over shards that it does not describe.
@@ -221,23 +192,24 @@ class _Extraction:
         for record in crew.run([replace(tasks[shard], rebuild=True) for shard in again]):
             records[record.shard] = record
 
-    def _tasks(self, made: Plan, existing: ExistingOutput) -> Iterator[Task]:
-        paths = self._paths(made)
+    def _tasks(self, made: Plan, paths: Sequence[bytes], existing: ExistingOutput) -> Iterator[CutTask]:
         unreadable = any(one.kind == "unreadable" for one in made.skipped)
         withheld = len(paths) == 1 and unreadable and self.run.on_error == "stop"
         for k, path in enumerate(paths):
-            yield Task(
+            yield CutTask(
                 shard=k,
                 path=path,
-                root=made.root,
-                portions=made.shards[k],
                 n_rows=made.rows(k),
                 recipe=made.recipe,
                 run=self.name,
                 digest=existing.digests.get(k, ""),
+                skipped=made.skipped if len(paths) == 1 else (),
+                root=made.root,
+                portions=made.shards[k],
+                spec=self.spec,
+                max_pixels=self.run.max_pixels,
                 withheld=withheld,
                 keep_going=self.run.on_error == "skip",
-                skipped=made.skipped if len(paths) == 1 else (),
             )
 
     def _account_for_unreadable(self, made: Plan, records: Sequence[ShardRecord]) -> tuple[Skipped, ...]:
@@ -278,7 +250,7 @@ class _Extraction:
         )
 
 
-def _seal(out: bytes, made: Plan, records: Sequence[ShardRecord], skipped: Sequence[Skipped], run: str) -> bool:
-    from patchcli.io.index import seal  # brings h5py: a worker has it, this process does without
+def _work(task: CutTask, note: Callable[[int], None]) -> ShardRecord:
+    from patchcli.run.build import keep_or_build  # there already: the fork server has it; this process need not
 
-    return seal(out, made, records, skipped, run)
+    return keep_or_build(task, note)

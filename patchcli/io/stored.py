@@ -22,7 +22,6 @@ Rows = npt.NDArray[np.int64]
 
 _MOST_OPEN: Final = 32
 _MOST_BUFFERS: Final = 256  # for one read; systems may refuse more than 1024
-_MEND: Final = "run the same extract command again, it rebuilds that shard"
 
 
 class Shards:
@@ -80,7 +79,7 @@ class Shards:
         k = int(self._shard_of(rows[at]))
         raise DamagedFile(
             f"{os.fsdecode(self._places[k].path)}: patch {rows[at] - self._row_start[k]} is not as it was written: "
-            f"its XXH3-64 is {found[at]:016x}, expected {expected[at]:016x}: {_MEND}"
+            f"its XXH3-64 is {found[at]:016x}, expected {expected[at]:016x}: {self._whole.remedy}"
         )
 
     def close(self) -> None:
@@ -161,7 +160,7 @@ class _Shard:
             else:
                 self._read_past_hdf5(self.facts.offset, rows, targets, patches.reshape(-1).view(np.uint8).data)
         except DamagedFile as error:
-            raise DamagedFile(f"{error}: {_MEND}") from None
+            raise DamagedFile(f"{error}: {self.facts.remedy}") from None
 
     def _read_past_hdf5(self, offset: int, rows: list[int], targets: list[int], flat: memoryview) -> None:
         # Neighbours in the file take one read, which puts each of them where it was asked for.
@@ -195,19 +194,19 @@ def _open_shard(place: ListedShard, whole: Facts) -> _Shard:
             n_bytes = os.stat(place.path).st_size
             file, facts = stack.enter_context(opened(place.path))
         except (FileNotFoundError, NotADirectoryError):
-            raise DamagedFile(f"{shown}: missing, {wanted}: {_MEND}") from None
+            raise DamagedFile(f"{shown}: missing, {wanted}: {whole.remedy}") from None
         except DamagedFile as error:
             if n_bytes < place.n_bytes and os.path.isfile(place.path):
-                raise DamagedFile(_wrong_size(shown, n_bytes, place.n_bytes)) from None
-            raise DamagedFile(f"{error}, {wanted}: {_MEND}") from None
+                raise DamagedFile(_wrong_size(shown, n_bytes, place.n_bytes, whole.remedy)) from None
+            raise DamagedFile(f"{error}, {wanted}: {whole.remedy}") from None
         if facts.role == "index" or (facts.plan_id, facts.shard) != (whole.plan_id, place.number):
-            raise DamagedFile(f"{shown}: is {facts.role} {facts.shard} of plan {facts.plan_id}, {wanted}: {_MEND}")
+            raise DamagedFile(f"{shown}: is {facts.role} {facts.shard} of plan {facts.plan_id}, {wanted}: {whole.remedy}")
         if n_bytes != place.n_bytes:
-            raise DamagedFile(_wrong_size(shown, n_bytes, place.n_bytes))
+            raise DamagedFile(_wrong_size(shown, n_bytes, place.n_bytes, whole.remedy))
         if (facts.n_rows, facts.patch_shape, facts.dtype) != (place.n_rows, whole.patch_shape, whole.dtype):
             raise DamagedFile(
                 f"{shown}: has {facts.n_rows} patches {facts.patch_shape} {facts.dtype}, expected {place.n_rows} "
-                f"{whole.patch_shape} {whole.dtype}: {_MEND}"
+                f"{whole.patch_shape} {whole.dtype}: {whole.remedy}"
             )
         if facts.offset is None:
             return _Shard(facts, stack.pop_all(), file=file)
@@ -223,6 +222,6 @@ def _past_hdf5(facts: Facts) -> _Shard:
         return _Shard(facts, stack.pop_all(), fd=fd, identity=identity)
 
 
-def _wrong_size(shown: str, n_bytes: int, expected: int) -> str:
+def _wrong_size(shown: str, n_bytes: int, expected: int, remedy: str) -> str:
     what = "truncated" if n_bytes < expected else "has grown"
-    return f"{shown}: {what}: holds {n_bytes:,} bytes, expected {expected:,}: {_MEND}"
+    return f"{shown}: {what}: holds {n_bytes:,} bytes, expected {expected:,}: {remedy}"
