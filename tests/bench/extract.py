@@ -7,21 +7,16 @@ are taken within a pair.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import glob
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psutil
-
 from bench import floor, naive
+from bench.measure import PATCHCLI, observed, remove, say, spread, timed
 from bench.photos import Photos, copy_photos
 
 CUTS = ((64, "0.5", 32), (256, "0", 256))
@@ -87,82 +82,47 @@ def _measure(photos: Photos, cut: tuple[int, str, int], options: argparse.Namesp
     _extract(command, folder, n_bytes)  # warms the page cache, and checks that both sides write the same amount
     pairs = []
     for number in range(options.pairs):
-        _say(f"{name}: pair {number + 1} of {options.pairs}")
+        say(f"{name}: pair {number + 1} of {options.pairs}")
         os.sync()
         least = floor.run(jobs, options.workers, folder)
-        os.sync()
         pairs.append((least, _extract(command, folder, n_bytes)))
-    _say(f"{name}: memory, and the naive script")
+    say(f"{name}: memory, and the naive script")
     least, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratios = sorted(ours / least for least, ours in pairs)
-    spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+    ratio = spread([ours for _, ours in pairs], [least for least, _ in pairs])
     slow, large = _naive(photos, patch, stride, folder)
-    _, peak = _observe([*command, os.path.join(folder, "peak.h5")])
-    _remove(os.path.join(folder, "peak"))
-    _say("")
+    _, peak = observed([*command, os.path.join(folder, "peak.h5")])
+    remove(os.path.join(folder, "peak"))
+    say("")
     return [
         Row(name, "floor", least, "1", n_bytes / least, ""),
-        Row("", "patchcli", ours, spread, n_bytes / ours, f"{peak / 1e6:,.0f}"),
+        Row("", "patchcli", ours, ratio, n_bytes / ours, f"{peak / 1e6:,.0f}"),
         Row("", "naive *", slow, f"{slow / least:,.0f}", n_bytes / slow, f"{large / 1e6:,.0f}*"),
     ]
 
 
 def _command(tree: str, patch: int, overlap: str, n_workers: int) -> list[str]:
     """`patchcli extract` of this interpreter, but for its output, which comes last."""
-    program = os.path.join(os.path.dirname(sys.executable), "patchcli")
     settings = ["--patch", str(patch), "--overlap", overlap, "--workers", str(n_workers)]
-    return [program, "extract", "--json", *settings, tree]
+    return [PATCHCLI, "extract", "--json", *settings, tree]
 
 
 def _extract(command: Sequence[str], folder: str, n_bytes: int) -> float:
     """Wall seconds of the whole command; what it made is removed."""
-    began = time.perf_counter()
-    run = subprocess.run([*command, os.path.join(folder, "out.h5")], capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - began
-    if run.returncode:
-        raise SystemExit(f"{' '.join(run.args)} exited with {run.returncode}:\n{run.stderr}")
-    summary = json.loads(run.stdout)
+    seconds, printed = timed([*command, os.path.join(folder, "out.h5")])
+    summary = json.loads(printed)
     height, width, channels = summary["patch_shape"]
     if summary["patches"] * height * width * channels != n_bytes:
         raise SystemExit(f"patchcli wrote {summary['patches']} patches, the floor {n_bytes} bytes: not comparable")
-    _remove(os.path.join(folder, "out"))
+    remove(os.path.join(folder, "out"))
     return seconds
 
 
 def _naive(photos: Photos, patch: int, stride: int, folder: str) -> tuple[float, int]:
     """Wall seconds for all photos, from a run on a part of them; bytes of memory of that run."""
     out = os.path.join(folder, "naive.h5")
-    printed, peak = _observe([sys.executable, naive.__file__, photos.part, out, str(patch), str(stride)])
+    printed, peak = observed([sys.executable, naive.__file__, photos.part, out, str(patch), str(stride)])
     os.remove(out)
     return float(printed) * photos.n_copies, peak
-
-
-def _observe(command: Sequence[str]) -> tuple[str, int]:
-    """What a command prints (a few lines at most), and the resident memory of its largest process in bytes."""
-    peak = 0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
-        top = psutil.Process(started.pid)
-        while started.poll() is None:
-            with contextlib.suppress(psutil.NoSuchProcess):  # ended between two looks
-                peak = max(peak, *(one.memory_info().rss for one in [top, *top.children(recursive=True)]))
-            time.sleep(0.01)
-        printed = started.stdout.read() if started.stdout else ""
-    if started.returncode:
-        raise SystemExit(f"{' '.join(command)} exited with {started.returncode}")
-    return printed, peak
-
-
-def _remove(stem: str) -> None:
-    for path in [f"{stem}.h5", *glob.glob(f"{stem}.shards/*")]:
-        os.remove(path)
-    if os.path.isdir(f"{stem}.shards"):
-        os.rmdir(f"{stem}.shards")
-
-
-def _say(text: str) -> None:
-    """One line that the next one replaces; on a terminal only."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _table(rows: Sequence[Row]) -> str:
