@@ -1,8 +1,8 @@
 """The arguments of Keras' ImageDataGenerator that make sense on patches, as users write them and as one meaning.
 
-Names, defaults and meanings are those of keras 3.15.1 (keras/src/legacy/preprocessing/image.py). Two differ: widths move
-columns and heights rows (Keras swaps them: keras#17398), and a list of shifts is px when any of it is 1 or more in size
-(Keras looks at the largest value only, so that it takes [-4, 0] for fractions of the patch).
+Names, defaults and meanings are those of keras 3.15.1 (keras/src/legacy/preprocessing/image.py). Two differ: widths
+move columns and heights rows (Keras swaps them: keras#17398), and a list of shifts is px when any of it is 1 or more in
+size (Keras looks at the largest value only, so that it takes [-4, 0] for fractions of the patch).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class KerasRanges:
     rotation_range : float
         Degrees, drawn evenly from -r to r.
     width_shift_range, height_shift_range : float, range or tuple of float
-        Columns and rows. A float, a fraction of the patch below 1 and px from 1 on: drawn evenly from -s to s. `range(n)`
+        Columns and rows. A float (below 1 a fraction of the patch, from 1 on px): drawn evenly from -s to s. `range(n)`
         (written as the whole number n): whole px from -(n - 1) to n - 1, 0 twice as likely as each other. A tuple
         (written as a list): one of the sizes with a random sign; ascending, fractions when all are below 1.
     shear_range : float
