@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -50,9 +50,16 @@ def read_config(path: bytes, command: str, known: Sequence[str], switches: Colle
     except OSError as error:
         raise UsageError(f"{shown}: cannot be read: {error.strerror}") from None
     table = content.pop(command, {}) if isinstance(content.get(command), dict) else {}
+    return options_of({**_without_tables(content), **table}, command, known, switches, shown)
+
+
+def options_of(
+    content: Mapping[str, Any], command: str, known: Sequence[str], switches: Collection[str], shown: str
+) -> dict[str, Any]:
+    """Options for a command from the content of a file, as `read_config` gives them; `shown` is the file's name."""
     options: dict[str, Any] = {}
-    for key, value in {**_without_tables(content), **table}.items():
-        name = key.replace("-", "_")
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
         name = "patch" if name == "patch_size" else name
         if name not in known or name in _NOT_IN_FILES:
             raise UsageError(f"{shown}: {key} is not an option of {command}{_nearest(name, known)}")
@@ -65,7 +72,9 @@ def read_config(path: bytes, command: str, known: Sequence[str], switches: Colle
 def _without_tables(content: dict[str, Any]) -> dict[str, Any]:
     """Top-level keys; tables are other commands' sections."""
     return {
-        key: value for key, value in content.items() if not (isinstance(value, dict) and key in ("extract", "inspect"))
+        key: value
+        for key, value in content.items()
+        if not (isinstance(value, dict) and key in ("extract", "augment", "inspect"))
     }
 
 
