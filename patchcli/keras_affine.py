@@ -12,6 +12,7 @@ to 1e-5 on floats from 0 to 1 and to 1 on integers. Where Keras is wrong we are 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
@@ -203,30 +204,46 @@ def warp(
     array (H, W, C)
         Of the same dtype; integers are rounded.
     """
-    near = not exact and interpolation == "linear" and fill_mode in _BORDERS and _reach(image, matrix) < _REACH
-    if not near:
+    near = not exact and interpolation == "linear" and fill_mode in _BORDERS
+    if not (near and _reach(image, matrix) < _REACH and _is_cv2_exact()):
         return _warp_exactly(image, matrix, fill_mode=fill_mode, cval=cval, interpolation=interpolation)
-    height, width, channels = image.shape
-    flags, border = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, _BORDERS[fill_mode]
-    if channels <= 4:
-        out = cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=border).reshape(image.shape)
-    else:
-        out = np.empty_like(image)
-        for first in range(0, channels, 4):  # as many as cv2 takes
-            four = np.ascontiguousarray(image[..., first : first + 4])
-            warped = cv2.warpAffine(four, matrix, (width, height), flags=flags, borderMode=border)
-            out[..., first : first + 4] = warped.reshape(four.shape)
+    out = _warp_by_cv2(image, matrix, _BORDERS[fill_mode])
     if fill_mode == "constant":  # cv2 would interpolate between border and cval, scipy does not
+        height, width, _ = image.shape
         x, y = _sources(matrix, 0, height, width)
         out[_is_outside(x, y, height, width)] = _rounded(np.array(cval), image.dtype)
     return out
 
 
+@functools.cache
+def _is_cv2_exact() -> bool:
+    """Whether this cv2 interpolates at the very coordinates: before 5.0, and in some builds, to 1/32 px only."""
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 4), np.uint8)
+    matrix = affine_matrix(KerasDraw(theta=20.0, tx=3.3, zx=0.9), (32, 32))
+    right = _warp_exactly(noise, matrix, fill_mode="nearest", cval=0, interpolation="linear").astype(np.int16)
+    return all(
+        np.abs(_warp_by_cv2(noise[..., :n], matrix, cv2.BORDER_REPLICATE) - right[..., :n]).max() <= 1
+        for n in (1, 3, 4)
+    )
+
+
+def _warp_by_cv2(image: Array, matrix: npt.NDArray[np.float64], border: int) -> Array:
+    height, width, channels = image.shape
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    if channels in (1, 3, 4):
+        warped = cv2.warpAffine(np.ascontiguousarray(image), matrix, (width, height), flags=flags, borderMode=border)
+        return warped.reshape(image.shape)
+    # cv2 takes at most four channels, and two (also of 5.0) only by its older way
+    first = 4 if channels > 4 else 1
+    parts = image[..., :first], image[..., first:]
+    return np.concatenate([_warp_by_cv2(part, matrix, border) for part in parts], axis=2)
+
+
 def _reach(image: Array, matrix: npt.NDArray[np.float64]) -> float:
     """Largest coordinate that can occur, px."""
     height, width, _ = image.shape
-    rows: list[list[float]] = matrix.tolist()
-    return max(abs(of_x) * width + abs(of_y) * height + abs(shift) for of_x, of_y, shift in rows)
+    reach: float = max(abs(xx) * width + abs(xy) * height + abs(x) for xx, xy, x in matrix.tolist())
+    return reach
 
 
 def _warp_exactly(
