@@ -60,7 +60,7 @@ def copy_photos(source: str | None, folder: str, n_bytes: int) -> Photos:
             if number == 0:
                 _copy(original, os.path.join(part, label, name))
     story = (
-        f"{len(originals)} {origin}, {n_copies} copies of each under other names: "
+        f"{len(originals)} {origin}, {n_copies} {'copy' if n_copies == 1 else 'copies'} of each under other names: "
         f"{len(paths):,} files, {n_copies * decoded / 1e6:,.0f} MB decoded"
     )
     return Photos(tree, part, tuple(paths), n_copies, n_copies * decoded, story)
