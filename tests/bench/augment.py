@@ -41,6 +41,10 @@ KERAS = (
 WANTED = {"flips": 2.5, "keras": 3.0, "five": 1.4}
 """Times the speed of the naive script, at least; of two workers over one, 1.8."""
 
+HEAD = (
+    f"{'':13}{'program':13}{'seconds':>8}{'net':>8}  {'x naive':18}{'net':>6}  {'x one':18}{'wanted':13}"
+    f"{'patches/s':>10}{'peak MB':>9}"
+)
 NOTE = """
 seconds   median wall time of the whole command, start of Python and fsync included; the naive script does no fsync.
 net       without what the same program takes for a file of one patch (the least of three).
@@ -52,22 +56,6 @@ peak MB   resident memory of the largest process, sampled every 10 ms in a run o
 naive     one albumentations.Compose, set_random_seed for each copy, h5py row in, h5py row out (naive_augment.py).
 gzip      h5py's, one patch a chunk, on both sides; one run each. Not in --quick.
 The patches are in the page cache; all files are on the same disk."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    what: str
-    program: str
-    seconds: float
-    net: float
-    naive: str
-    naive_net: str
-    one: str
-    wanted: str
-    rate: float
-    peak: str
 
 
 @dataclass(frozen=True)
@@ -126,11 +114,11 @@ def main() -> None:
             source, single = _cut(photos, patch, overlap, folder)
             n_patches = len(patchcli.open(source))
             print(f"{photos.story}\n{patch} px, overlap {overlap}: {n_patches:,} patches, {COPIES} copies of each")
-            print(f"pairs of runs: {options.pairs}; medians\n\n{_head()}", flush=True)
+            print(f"pairs of runs: {options.pairs}; medians\n\n{HEAD}", flush=True)
             for name, settings in _pipelines(folder).items():
                 job = Job(source, single, name, settings, n_patches * COPIES, folder)
-                for row in _measure(job, options):
-                    print(_line(row), flush=True)
+                for line in _measure(job, options):
+                    print(line, flush=True)
             print()
         print(NOTE.lstrip("\n"))
     if not os.listdir("bench"):
@@ -171,14 +159,14 @@ def _pipelines(folder: str) -> dict[str, tuple[str, ...]]:
     return {name: options[name] for name in WANTED}
 
 
-def _measure(job: Job, options: argparse.Namespace) -> Iterator[Row]:
+def _measure(job: Job, options: argparse.Namespace) -> Iterator[str]:
     say(f"{job.pipeline}: memory, and the start")
     commands = job.commands(job.source)
     peaks = {name: _peak(job, command) for name, command in commands.items()}  # and warms the page cache
     starts = {name: min(seconds) for name, seconds in _race(job, job.commands(job.single), 3).items()}
-    yield from _rows(job, job.pipeline, _race(job, commands, options.pairs), starts, peaks)
+    yield from _lines(job, job.pipeline, _race(job, commands, options.pairs), starts, peaks)
     if not options.quick:
-        yield from _rows(job, f"{job.pipeline}, gzip", _race(job, job.commands(job.source, gzip=True), 1), starts, {})
+        yield from _lines(job, f"{job.pipeline}, gzip", _race(job, job.commands(job.source, gzip=True), 1), starts, {})
 
 
 def _peak(job: Job, command: Sequence[str]) -> str:
@@ -201,43 +189,23 @@ def _race(job: Job, commands: dict[str, list[str]], n_pairs: int) -> dict[str, l
     return took
 
 
-def _rows(
+def _lines(
     job: Job, what: str, took: dict[str, list[float]], starts: dict[str, float], peaks: dict[str, str]
-) -> Iterator[Row]:
+) -> Iterator[str]:
+    """Lines of the table; without `peaks` these are figures for the record, of which nothing is wanted."""
     middles = {name: statistics.median(seconds) for name, seconds in took.items()}
-    nets = {name: middle - starts[name] for name, middle in middles.items()}
+    nets = {name: max(0.01, middle - starts[name]) for name, middle in middles.items()}
     for name, seconds in took.items():
-        naive = naive_net = one = wanted = ""
+        naive = net = one = wanted = ""
         if name != "naive":
-            naive, naive_net = spread(took["naive"], seconds), f"{nets['naive'] / nets[name]:.2f}"
+            naive, net = spread(took["naive"], seconds), f"{nets['naive'] / nets[name]:.2f}"
+        if name == "one worker":
+            wanted = f"x naive {WANTED[job.pipeline]}"
         if name == "two workers":
             one, wanted = spread(took["one worker"], seconds), "x one 1.8"
-        elif name == "one worker":
-            wanted = f"x naive {WANTED[job.pipeline]}"
-        label, rate = what if name == "naive" else "", job.n_copies / middles[name]
-        yield Row(
-            label,
-            name,
-            middles[name],
-            nets[name],
-            naive,
-            naive_net,
-            one,
-            wanted if peaks else "",
-            rate,
-            peaks.get(name, ""),
-        )
-
-
-def _head() -> str:
-    ratios = f"  {'x naive':18}{'net':>6}  {'x one':18}{'wanted':13}"
-    return f"{'':13}{'program':13}{'seconds':>8}{'net':>8}{ratios}{'patches/s':>10}{'peak MB':>9}"
-
-
-def _line(row: Row) -> str:
-    ratios = f"  {row.naive:18}{row.naive_net:>6}  {row.one:18}{row.wanted:13}"
-    figures = f"{row.seconds:8.2f}{row.net:8.2f}{ratios}{row.rate:10,.0f}{row.peak:>9}"
-    return f"{row.what:13}{row.program:13}{figures}".rstrip()
+        label = f"{what if name == 'naive' else '':13}{name:13}{middles[name]:8.2f}{nets[name]:8.2f}"
+        ratios = f"  {naive:18}{net:>6}  {one:18}{wanted if peaks else '':13}"
+        yield f"{label}{ratios}{job.n_copies / middles[name]:10,.0f}{peaks.get(name, ''):>9}".rstrip()
 
 
 if __name__ == "__main__":
