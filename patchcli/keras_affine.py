@@ -12,26 +12,21 @@ to 1e-5 on floats from 0 to 1 and to 1 on integers. Where Keras is wrong we are 
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import UsageError
-from patchcli.keras_ranges import FillMode, KerasRanges, Shift
+from patchcli.keras_ranges import KerasRanges, Shift
+from patchcli.pipeline import Array
 from patchcli.seeding import Streams
+from patchcli.warp import rounded, warp
 
-Array = npt.NDArray[Any]
-Interpolation = Literal["linear", "nearest"]
-
-_BORDERS: Final = {"nearest": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT, "constant": cv2.BORDER_REPLICATE}
 _LEVELS: Final = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
-_REACH: Final = 4096  # px: cv2's float32 coordinates are good to 0.1 of 255 levels up to here, measured on white noise
-_STRIP: Final = 4096  # px that are interpolated at once: float64 of them stays in the second-level cache
 
 
 class KerasDraw(NamedTuple):
@@ -103,22 +98,20 @@ class KerasTransform:
     def draw(self, image: Array) -> KerasDraw:  # noqa: ARG002 - nothing depends on the patch
         """Draw from Keras' distributions (`get_random_transform`); `image` is not looked at."""
         ranges, random = self.ranges, self._random
-        # all are drawn in any case, and with random() alone: half the cost of uniform()
-        a, b, c, d, e, f = random(), random(), random(), random(), random(), random()
-        g, h, i, j, k, m = random(), random(), random(), random(), random(), random()
         low, high = ranges.zoom_range
-        light = ranges.brightness_range
+        # random() alone costs half as much as uniform(); all twelve are called whether their ranges are used or not
+        light, brightness = random(), ranges.brightness_range
         return KerasDraw(
-            theta=(2 * a - 1) * ranges.rotation_range,
-            tx=_shifted(self._width_shift, b, c),
-            ty=_shifted(self._height_shift, d, e),
-            shear=(2 * f - 1) * ranges.shear_range,
-            zx=low + (high - low) * g,
-            zy=low + (high - low) * h,
-            flip_horizontal=ranges.horizontal_flip and i < 0.5,
-            flip_vertical=ranges.vertical_flip and j < 0.5,
-            channel_shift=(2 * k - 1) * ranges.channel_shift_range if ranges.channel_shift_range else None,
-            brightness=None if light is None else light[0] + (light[1] - light[0]) * m,
+            theta=(2 * random() - 1) * ranges.rotation_range,
+            tx=_shifted(self._width_shift, random(), random()),
+            ty=_shifted(self._height_shift, random(), random()),
+            shear=(2 * random() - 1) * ranges.shear_range,
+            zx=low + (high - low) * random(),
+            zy=low + (high - low) * random(),
+            flip_horizontal=random() < 0.5 and ranges.horizontal_flip,
+            flip_vertical=random() < 0.5 and ranges.vertical_flip,
+            channel_shift=(2 * random() - 1) * ranges.channel_shift_range or None,
+            brightness=brightness and brightness[0] + (brightness[1] - brightness[0]) * light,
         )
 
     def apply(self, image: Array, drawn: KerasDraw) -> Array:
@@ -176,145 +169,6 @@ def affine_matrix(drawn: KerasDraw, size: tuple[int, int]) -> npt.NDArray[np.flo
     return np.array([[xx, xy, x], [yx, yy, y]])
 
 
-def warp(
-    image: Array,
-    matrix: npt.NDArray[np.float64],
-    *,
-    fill_mode: FillMode = "nearest",
-    cval: float = 0.0,
-    interpolation: Interpolation = "linear",
-    exact: bool = True,
-) -> Array:
-    """Take each pixel from where `matrix` says, interpolated between its four neighbours.
-
-    Equal to `scipy.ndimage.affine_transform` channel by channel (orders 1 and 0), which Keras uses, in all fill modes.
-
-    Parameters
-    ----------
-    image : array (H, W, C)
-        C-contiguous.
-    matrix : float64 (2, 3)
-        Of `affine_matrix`.
-    exact : bool
-        False: cv2 may be used where it is right to 0.1 of 255 levels; five times as fast. Its coordinates are float32,
-        which on white noise of 256 px makes a difference of 3.5e-5 of full scale: two levels of uint16.
-
-    Returns
-    -------
-    array (H, W, C)
-        Of the same dtype; integers are rounded.
-    """
-    near = not exact and interpolation == "linear" and fill_mode in _BORDERS
-    if not (near and _reach(image, matrix) < _REACH and _is_cv2_exact()):
-        return _warp_exactly(image, matrix, fill_mode=fill_mode, cval=cval, interpolation=interpolation)
-    out = _warp_by_cv2(image, matrix, _BORDERS[fill_mode])
-    if fill_mode == "constant":  # cv2 would interpolate between border and cval, scipy does not
-        height, width, _ = image.shape
-        x, y = _sources(matrix, 0, height, width)
-        out[_is_outside(x, y, height, width)] = _rounded(np.array(cval), image.dtype)
-    return out
-
-
-@functools.cache
-def _is_cv2_exact() -> bool:
-    """Whether this cv2 interpolates at the very coordinates: before 5.0, and in some builds, to 1/32 px only."""
-    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 4), np.uint8)
-    matrix = affine_matrix(KerasDraw(theta=20.0, tx=3.3, zx=0.9), (32, 32))
-    right = _warp_exactly(noise, matrix, fill_mode="nearest", cval=0, interpolation="linear").astype(np.int16)
-    return all(
-        np.abs(_warp_by_cv2(noise[..., :n], matrix, cv2.BORDER_REPLICATE) - right[..., :n]).max() <= 1
-        for n in (1, 3, 4)
-    )
-
-
-def _warp_by_cv2(image: Array, matrix: npt.NDArray[np.float64], border: int) -> Array:
-    height, width, channels = image.shape
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    if channels in (1, 3, 4):
-        warped = cv2.warpAffine(np.ascontiguousarray(image), matrix, (width, height), flags=flags, borderMode=border)
-        return warped.reshape(image.shape)
-    # cv2 takes at most four channels, and two (also of 5.0) only by its older way
-    first = 4 if channels > 4 else 1
-    parts = image[..., :first], image[..., first:]
-    return np.concatenate([_warp_by_cv2(part, matrix, border) for part in parts], axis=2)
-
-
-def _reach(image: Array, matrix: npt.NDArray[np.float64]) -> float:
-    """Largest coordinate that can occur, px."""
-    height, width, _ = image.shape
-    reach: float = max(abs(xx) * width + abs(xy) * height + abs(x) for xx, xy, x in matrix.tolist())
-    return reach
-
-
-def _warp_exactly(
-    image: Array, matrix: npt.NDArray[np.float64], *, fill_mode: FillMode, cval: float, interpolation: Interpolation
-) -> Array:
-    height, width, channels = image.shape
-    out = np.empty_like(image)
-    flat = image.reshape(height * width, channels)
-    rows = max(1, _STRIP // width)
-    for top in range(0, height, rows):
-        strip = out[top : top + rows]
-        x, y = _sources(matrix, top, len(strip), width)
-        outside = _is_outside(x, y, height, width) if fill_mode == "constant" else None
-        x, y = _folded(x, width, fill_mode), _folded(y, height, fill_mode)
-        if interpolation == "nearest":
-            taken = flat.take(np.floor(y + 0.5).astype(np.intp) * width + np.floor(x + 0.5).astype(np.intp), 0)
-        else:
-            taken = _interpolated(flat, x, y, (height, width))
-        if outside is not None:
-            taken[outside] = cval
-        strip[...] = _rounded(taken, image.dtype)
-    return out
-
-
-def _sources(matrix: npt.NDArray[np.float64], top: int, rows: int, width: int) -> tuple[Array, Array]:
-    """Coordinates x and y that rows from `top` on come from, each float64 (rows, width)."""
-    (xx, xy, x), (yx, yy, y) = matrix.tolist()
-    across = np.arange(width, dtype=np.float64)
-    down = np.arange(top, top + rows, dtype=np.float64)[:, np.newaxis]
-    return xx * across + (xy * down + x), yx * across + (yy * down + y)
-
-
-def _is_outside(x: Array, y: Array, height: int, width: int) -> Array:
-    return (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
-
-
-def _folded(at: Array, n: int, fill_mode: FillMode) -> Array:
-    """Coordinates along an axis of `n` px brought into it, from 0 to n - 1, as scipy does (ni_interpolation.c)."""
-    if fill_mode == "reflect":
-        around = (at + 0.5) % (2 * n)
-        at = np.where((at < 0) | (at > n - 1), np.minimum(around, 2 * n - around) - 0.5, at)
-    elif fill_mode == "wrap" and n > 1:
-        period = n - 1
-        at = np.where(at < 0, at + period * (np.floor(-at / period) + 1), at)
-        at = np.where(at > period, at - period * np.floor(at / period), at)
-    return np.minimum(np.maximum(at, 0), n - 1)
-
-
-def _interpolated(flat: Array, x: Array, y: Array, size: tuple[int, int]) -> Array:
-    """Pixels (H * W, C) at coordinates within the image, float64 (*shape of x, C)."""
-    height, width = size
-    left, up = np.minimum(x.astype(np.intp), max(width - 2, 0)), np.minimum(y.astype(np.intp), max(height - 2, 0))
-    right, down = (1 if width > 1 else 0), (width if height > 1 else 0)
-    x, y = (x - left)[..., np.newaxis], (y - up)[..., np.newaxis]
-    index = up * width + left
-    upper, lower = (_between(flat, at, right, x) for at in (index, index + down))
-    lower -= upper
-    lower *= y
-    lower += upper
-    return lower
-
-
-def _between(flat: Array, index: Array, step: int, part: Array) -> Array:
-    here = flat.take(index, 0).astype(np.float64)
-    there = flat.take(index + step, 0).astype(np.float64)
-    there -= here
-    there *= part
-    there += here
-    return there
-
-
 def _flipped(image: Array, drawn: KerasDraw) -> Array:
     if drawn.flip_horizontal:
         code = -1 if drawn.flip_vertical else 1
@@ -326,6 +180,7 @@ def _flipped(image: Array, drawn: KerasDraw) -> Array:
     return flipped
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _lit(image: Array, drawn: KerasDraw, dtype: np.dtype[Any]) -> Array:
     """Channel shift and brightness of an image that was warped to float32, or not warped at all, as `dtype`."""
     if drawn.channel_shift is None and drawn.brightness is None:
@@ -345,26 +200,21 @@ def _lit(image: Array, drawn: KerasDraw, dtype: np.dtype[Any]) -> Array:
 
 def _brightened(values: Array, factor: float | None, dtype: np.dtype[Any]) -> Array:
     if factor is None:
-        return _rounded(values, dtype)
+        return rounded(values, dtype)
     if dtype == np.uint8:  # PIL's ImageEnhance.Brightness: bytes times a float32, which truncates twice
         return np.minimum(np.trunc(values) * np.float32(factor), 255).astype(np.uint8)
-    return _rounded(np.minimum(values * np.float32(factor), _LEVELS.get(dtype, np.inf)), dtype)
-
-
-def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
-    return (np.rint(values) if dtype.kind == "u" else values).astype(dtype, copy=False)
+    return rounded(np.minimum(values * np.float32(factor), _LEVELS.get(dtype, np.inf)), dtype)
 
 
 def _in_px(shift: Shift, size: int, *, name: str, side: str) -> float | Sequence[float]:
     """A shift's largest size or its choices, px, along a side of `size` px."""
-    choices: Sequence[float] = (shift,) if isinstance(shift, float) else shift
-    if max(choices) < 1:
-        choices = [choice * size for choice in choices]
-    if max(choices) >= size:
-        raise UsageError(
-            f"{name} is up to {max(choices):g} px: expected less than the patch, which is {size} px {side}"
-        )
-    return choices[0] if isinstance(shift, float) else choices
+    largest: float = shift if isinstance(shift, float) else shift[-1]
+    unit = size if largest < 1 else 1
+    if largest * unit >= size:
+        raise UsageError(f"{name} is up to {largest:g} px: expected less than the patch, which is {size} px {side}")
+    if isinstance(shift, range):
+        return shift
+    return shift * unit if isinstance(shift, float) else [choice * unit for choice in shift]
 
 
 def _shifted(shift: float | Sequence[float], first: float, second: float) -> float:
