@@ -101,17 +101,20 @@ def stride_from_overlap(patch: int, overlap: object) -> int:
     return patch - int(value)
 
 
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise `UsageError` unless a value is one of some names."""
     if value not in choices:
         raise UsageError(f"{name} is {value!r}: expected one of {', '.join(choices)}")
 
 
-def _check_switch(name: str, value: object) -> None:
+def check_switch(name: str, value: object) -> None:
+    """Raise `UsageError` unless a value is True or False."""
     if not isinstance(value, bool):
         raise UsageError(f"{name} is {value!r}: expected True or False")
 
 
-def _check_whole(name: str, value: object, least: int, most: int) -> None:
+def check_whole(name: str, value: object, least: int, most: int) -> None:
+    """Raise `UsageError` unless a value is a whole number within bounds."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise UsageError(f"{name} is {value!r}: expected a whole number from {least} to {most}")
 
@@ -137,19 +140,19 @@ class ExtractSpec:
     compression: Compression = "none"
 
     def __post_init__(self) -> None:
-        _check_choice("edge", self.edge, get_args(Edge))
-        _check_choice("layout", self.layout, get_args(Layout))
-        _check_choice("mode", self.mode, get_args(Mode))
-        _check_choice("compression", self.compression, get_args(Compression))
+        check_choice("edge", self.edge, get_args(Edge))
+        check_choice("layout", self.layout, get_args(Layout))
+        check_choice("mode", self.mode, get_args(Mode))
+        check_choice("compression", self.compression, get_args(Compression))
         for name in ("patch_size", "stride"):
             for length in getattr(self, name):
-                _check_whole(name, length, 1, 2**31 - 1)
-        _check_whole("pad_value", self.pad_value, 0, 255)
-        _check_whole("seed", self.seed, 0, 2**63 - 1)
-        _check_whole("shard_size", self.shard_size, 1, 2**63 - 1)
+                check_whole(name, length, 1, 2**31 - 1)
+        check_whole("pad_value", self.pad_value, 0, 255)
+        check_whole("seed", self.seed, 0, 2**63 - 1)
+        check_whole("shard_size", self.shard_size, 1, 2**63 - 1)
         for level in self.background:
-            _check_whole("background", level, 0, 255)
-        _check_switch("shuffle", self.shuffle)
+            check_whole("background", level, 0, 255)
+        check_switch("shuffle", self.shuffle)
         if self.classes is not None and len(set(self.classes)) != len(self.classes):
             raise UsageError("classes: a name stands twice")
         if self.classes is not None and not self.classes:
@@ -216,10 +219,10 @@ class RunSpec:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        _check_choice("executor", self.executor, get_args(ExecutorName))
-        _check_choice("on_error", self.on_error, get_args(OnError))
+        check_choice("executor", self.executor, get_args(ExecutorName))
+        check_choice("on_error", self.on_error, get_args(OnError))
         if self.workers is not None:
-            _check_whole("workers", self.workers, 1, 2**31 - 1)
-        _check_switch("overwrite", self.overwrite)
-        _check_switch("dry_run", self.dry_run)
-        _check_whole("max_pixels", self.max_pixels, 1, 2**63 - 1)
+            check_whole("workers", self.workers, 1, 2**31 - 1)
+        check_switch("overwrite", self.overwrite)
+        check_switch("dry_run", self.dry_run)
+        check_whole("max_pixels", self.max_pixels, 1, 2**63 - 1)

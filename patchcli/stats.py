@@ -7,7 +7,7 @@ px once where the patches hold it `1 / (1 - overlap)^2` times, and integers make
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,11 @@ _MOST_ROWS = 257  # 257 * 255 is the largest sum of bytes that 16 bits hold
 
 
 class Moments(NamedTuple):
-    """Exact sums over px: how many (per channel), their values and their squares, each list (C,)."""
+    """Sums over px: how many (per channel), their values and their squares, each list (C,); exact for whole numbers."""
 
     n: int
-    sums: tuple[int, ...]
-    squares: tuple[int, ...]
+    sums: tuple[float, ...]
+    squares: tuple[float, ...]
 
     def __add__(self, other: object) -> Moments:
         if not isinstance(other, Moments):
@@ -100,6 +100,19 @@ def moments(
         tuple(int(total) + n_padded * pad_value for total in sums),
         tuple(int(total) + n_padded * pad_value**2 for total in squares),
     )
+
+
+def block_moments(patches: npt.NDArray[Any]) -> Moments:
+    """Sums over patches (k, H, W, C): exact for uint8, float64 for the others."""
+    channels = patches.shape[-1]
+    lines = patches.reshape(-1, patches.shape[2] * channels)
+    if patches.dtype == np.uint8:
+        totals: npt.NDArray[Any] = _column_sums(lines, np.arange(len(lines)))
+    else:
+        squares = np.einsum("ij,ij->j", lines, lines, dtype=np.float64, casting="unsafe")
+        totals = np.stack([lines.sum(axis=0, dtype=np.float64), squares])
+    sums, squares = totals.reshape(2, -1, channels).sum(axis=1).tolist()
+    return Moments(patches.size // channels, tuple(sums), tuple(squares))
 
 
 def _column_sums(lines: npt.NDArray[np.uint8], picked: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:

@@ -108,6 +108,75 @@ class ExtractSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class CopiedClass:
+    """One class of an augmented data set in numbers.
+
+    Attributes
+    ----------
+    patches_in : int
+        Of the input.
+    augmented : int
+        Those of them that copies are made of.
+    copies : (int, int)
+        Of each of these, least and most.
+    patches : int
+        Originals and copies.
+    """
+
+    name: str
+    patches_in: int
+    augmented: int
+    copies: tuple[int, int]
+    patches: int
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentSummary:
+    """What `augment` made, or would make.
+
+    Attributes
+    ----------
+    input : str
+    state : {"made", "already done", "planned"}
+    originals, copies : int
+        Of `patches`.
+    patch_shape : (int, int, int)
+        Height, width, channels.
+    split : str or None
+        The one that is augmented; None: all patches are.
+    bytes : int
+        On disk; when planned, of the pixels uncompressed.
+    pipeline : list
+        As it was resolved, every argument said.
+    worker_bytes : int
+        Memory that a worker needs at most.
+    """
+
+    output: str
+    input: str
+    state: Literal["made", "already done", "planned"]
+    plan_id: str
+    patches: int
+    originals: int
+    copies: int
+    patch_shape: tuple[int, int, int]
+    dtype: str
+    classes: tuple[CopiedClass, ...]
+    split: str | None
+    balance: bool
+    seed: int
+    pipeline: list[Any]
+    standardize: dict[str, Any]
+    shards: int
+    shards_kept: int
+    bytes: int
+    notes: tuple[str, ...]
+    workers: int
+    worker_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ShardState:
     """A shard as it stands on disk; `found` is empty when it is as the index says."""
 

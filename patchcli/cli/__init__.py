@@ -14,7 +14,11 @@ import click
 from patchcli.cli.options import DEBUG, version
 from patchcli.errors import PatchcliError
 
-_COMMANDS = {"extract": "patchcli.cli.extract", "inspect": "patchcli.cli.inspect"}
+_COMMANDS = {
+    "extract": "patchcli.cli.extract",
+    "augment": "patchcli.cli.augment",
+    "inspect": "patchcli.cli.inspect",
+}
 
 
 class _Group(click.Group):
@@ -74,6 +78,7 @@ def main() -> None:
 
     \b
     patchcli extract data/ out.h5 --patch 64 --overlap 0.5
+    patchcli augment out.h5 more.h5 --rotation-range 20 --horizontal-flip --copies 4
     patchcli inspect out.h5
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 unreadable images (listed), 75 stopped by SIGTERM or SIGUSR1 (the same

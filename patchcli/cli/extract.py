@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import click
 
@@ -12,10 +12,6 @@ from patchcli.cli.progress import Meter
 from patchcli.specs import ExtractSpec, RunSpec
 
 _SPEC, _RUN = ExtractSpec(), RunSpec()
-
-
-def _choice(kind: Any) -> click.Choice[str]:
-    return click.Choice(get_args(kind))
 
 
 @click.command("extract", short_help="Cut the images of class folders into patches.")
@@ -39,7 +35,7 @@ def _choice(kind: Any) -> click.Choice[str]:
 @click.option("--stride", metavar="N|WxH", help="Step between patches, px; instead of --overlap.  [default: the patch]")
 @click.option(
     "--edge",
-    type=_choice(specs.Edge),
+    type=options.choice(specs.Edge),
     default=_SPEC.edge,
     show_default=True,
     help="At the right and bottom border: drop what fits no whole patch; shift the last patch inwards; pad with "
@@ -55,7 +51,7 @@ def _choice(kind: Any) -> click.Choice[str]:
 )
 @click.option(
     "--layout",
-    type=_choice(specs.Layout),
+    type=options.choice(specs.Layout),
     default=_SPEC.layout,
     show_default=True,
     help="SRC/<class>/**/image, or SRC/{train,val,test}/<class>/**/image; auto looks.",
@@ -67,7 +63,7 @@ def _choice(kind: Any) -> click.Choice[str]:
 )
 @click.option(
     "--mode",
-    type=_choice(specs.Mode),
+    type=options.choice(specs.Mode),
     default=_SPEC.mode,
     show_default=True,
     help="Channels; auto: gray when all images are gray, otherwise RGB.",
@@ -85,41 +81,14 @@ def _choice(kind: Any) -> click.Choice[str]:
     show_default="off",
     help="Order images by a hash of --seed and path, so that shards mix classes.",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=_SPEC.seed,
-    show_default=True,
-    metavar="N",
-    help="The only source of randomness.",
-)
-@click.option(
-    "--shard-size",
-    default="256MiB",
-    show_default=True,
-    metavar="BYTES",
-    help="Target size of a shard. An image is split only when its patches alone exceed four shards.",
-)
-@click.option(
-    "--compression",
-    type=_choice(specs.Compression),
-    default=_SPEC.compression,
-    show_default=True,
-    help="none reads fastest; lz4 and zstd need patchcli[compression].",
-)
-@click.option(
-    "--workers",
-    "-j",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Processes; never changes the result.  [default: one a processor, as many as memory allows]",
-)
-@click.option(
-    "--executor", type=_choice(specs.ExecutorName), default=_RUN.executor, show_default=True, help="Who works."
-)
+@options.seed
+@options.shard_size
+@options.compression
+@options.workers
+@options.executor
 @click.option(
     "--on-error",
-    type=_choice(specs.OnError),
+    type=options.choice(specs.OnError),
     default=_RUN.on_error,
     show_default=True,
     help="Unreadable images: stop looks at every image, lists all bad ones, makes no data set and exits 3; "
@@ -133,15 +102,8 @@ def _choice(kind: Any) -> click.Choice[str]:
     metavar="N",
     help="Refuse images of more px.",
 )
-@click.option(
-    "--dry-run", is_flag=True, show_default="off", help="Print what would be made, with memory and disk; write nothing."
-)
-@click.option(
-    "--overwrite",
-    is_flag=True,
-    show_default="off",
-    help="Replace a data set that was made with other settings or inputs.",
-)
+@options.dry_run
+@options.overwrite
 @options.config
 @options.progress
 @options.json_

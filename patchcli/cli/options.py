@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 from click.core import ParameterSource
 
-from patchcli import __version__
+from patchcli import __version__, specs
 from patchcli.errors import UsageError
 from patchcli.io.config import read_config
+from patchcli.specs import ExtractSpec, RunSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,14 +30,37 @@ _RANK = {
 }
 
 
+_SPEC, _RUN = ExtractSpec(), RunSpec()
+
+
+def choice(kind: Any) -> click.Choice[str]:
+    """A choice among the names of a Literal type."""
+    return click.Choice(get_args(kind))
+
+
 def _load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> str | None:
     if path is not None:
-        options = [param for param in ctx.command.params if isinstance(param, click.Option)]
-        known = [option.name or "" for option in options]
-        switches = {option.name or "" for option in options if option.is_flag}
-        found = read_config(os.fsencode(path), ctx.info_name or "", known, switches)
-        ctx.default_map = {**(ctx.default_map or {}), **found}
+        ctx.default_map = {
+            **(ctx.default_map or {}),
+            **read_config(os.fsencode(path), ctx.info_name or "", *_names(ctx)),
+        }
     return path
+
+
+def _load_pipeline(ctx: click.Context, _: click.Parameter, path: str | None) -> Any:
+    if path is None:
+        return None
+    from patchcli.io.pipelines import read_pipeline
+
+    found, pipeline = read_pipeline(os.fsencode(path), *_names(ctx))
+    ctx.default_map = {**(ctx.default_map or {}), **found}
+    return pipeline
+
+
+def _names(ctx: click.Context) -> tuple[list[str], list[str]]:
+    """The options of a command, and those of them that take true or false."""
+    options = [param for param in ctx.command.params if isinstance(param, click.Option)]
+    return [one.name or "" for one in options], [one.name or "" for one in options if one.is_flag]
 
 
 def config(command: F) -> F:
@@ -50,6 +74,92 @@ def config(command: F) -> F:
         metavar="FILE",
         show_default="none",
         help="Take options from a TOML file, under their names; the command line wins over it.",
+    )(command)
+
+
+def pipeline(command: F) -> F:
+    """`--config FILE` of `augment`: YAML, with a pipeline, options by name, or both."""
+    return click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False),
+        callback=_load_pipeline,
+        is_eager=True,
+        metavar="FILE.yaml",
+        show_default="none",
+        help="A pipeline: a list of transforms (see --list-transforms), or what albumentations saves; or options by name, "
+        "with the pipeline under `pipeline`. The command line wins over it.",
+    )(command)
+
+
+def seed(command: F) -> F:
+    """`--seed`."""
+    return click.option(
+        "--seed",
+        type=click.IntRange(0),
+        default=_SPEC.seed,
+        show_default=True,
+        metavar="N",
+        help="The only source of randomness.",
+    )(command)
+
+
+def shard_size(command: F) -> F:
+    """`--shard-size`."""
+    return click.option(
+        "--shard-size",
+        default="256MiB",
+        show_default=True,
+        metavar="BYTES",
+        help="Target size of a shard. An image is split only when its patches alone exceed four shards.",
+    )(command)
+
+
+def compression(command: F) -> F:
+    """`--compression`."""
+    return click.option(
+        "--compression",
+        type=choice(specs.Compression),
+        default=_SPEC.compression,
+        show_default=True,
+        help="none reads fastest; lz4 and zstd need patchcli[compression].",
+    )(command)
+
+
+def workers(command: F) -> F:
+    """`--workers`, `-j`."""
+    return click.option(
+        "--workers",
+        "-j",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Processes; never changes the result.  [default: one a processor, as many as memory allows]",
+    )(command)
+
+
+def executor(command: F) -> F:
+    """`--executor`."""
+    return click.option(
+        "--executor", type=choice(specs.ExecutorName), default=_RUN.executor, show_default=True, help="Who works."
+    )(command)
+
+
+def dry_run(command: F) -> F:
+    """`--dry-run`."""
+    return click.option(
+        "--dry-run",
+        is_flag=True,
+        show_default="off",
+        help="Print what would be made, with memory and disk; write nothing.",
+    )(command)
+
+
+def overwrite(command: F) -> F:
+    """`--overwrite`."""
+    return click.option(
+        "--overwrite",
+        is_flag=True,
+        show_default="off",
+        help="Replace a data set that was made with other settings or inputs.",
     )(command)
 
 

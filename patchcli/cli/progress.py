@@ -16,7 +16,7 @@ from patchcli.errors import Stopped
 from patchcli.records import Progress
 
 _LINE_SECONDS = 10.0
-_VERBS = {"scan": "scanned", "cut": "cut", "index": "index written for"}
+_VERBS = {"scan": "scanned", "cut": "cut", "augment": "augmented", "index": "index written for"}
 
 
 class Meter:

@@ -62,7 +62,7 @@ def options_of(
         name = str(key).replace("-", "_")
         name = "patch" if name == "patch_size" else name
         if name not in known or name in _NOT_IN_FILES:
-            raise UsageError(f"{shown}: {key} is not an option of {command}{_nearest(name, known)}")
+            raise UsageError(f"{shown}: {key} is not an option of {command}{nearest(name, known)}")
         if name in options:
             raise UsageError(f"{shown}: {key} stands twice, under another spelling")
         options[name] = _as_text(name, value, name in switches, shown)
@@ -78,7 +78,8 @@ def _without_tables(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of them."""
     options = [one for one in known if one not in _NOT_IN_FILES]
     close = get_close_matches(name, options, 1, 0.5)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(options)}"

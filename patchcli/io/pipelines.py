@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from patchcli.augment import SWITCHES, AugmentSpec
 from patchcli.errors import UsageError
-from patchcli.io.config import options_of
+from patchcli.io.config import nearest, options_of
+from patchcli.keras_ranges import KerasRanges
 from patchcli.pipeline import Group, Marked, parse
+from patchcli.standardize import Standard
 
 _MOST_BYTES: Final = 1 << 20
 _MOST_DEPTH: Final = 40
@@ -57,6 +60,36 @@ def read_pipeline(path: bytes, known: Sequence[str], switches: Sequence[str]) ->
     pipeline = content.pop("pipeline", None)
     options = options_of(content, "augment", known, switches, shown)
     return options, None if pipeline is None else parse(pipeline, name=shown)
+
+
+def spec_of(config: object, options: Mapping[str, Any]) -> AugmentSpec:
+    """What a script asks for: options by name, over those of a file.
+
+    Parameters
+    ----------
+    config : path, list, mapping, Group or None
+        A file as for `read_pipeline`, or a pipeline in either of its forms.
+    options : mapping
+        As for `AugmentSpec.of`; None where a script says nothing.
+
+    Raises
+    ------
+    UsageError
+    """
+    known = (*AugmentSpec.names(), *KerasRanges.names(), *Standard.names())
+    for name in options:
+        if name not in known:
+            raise UsageError(f"augment has no option {name}{nearest(name, known)}")
+    said: dict[str, Any] = {}
+    pipeline: Group | None = None
+    if isinstance(config, Group):
+        pipeline = config
+    elif isinstance(config, (str, bytes, os.PathLike)):
+        said, pipeline = read_pipeline(os.fsencode(config), known, SWITCHES)
+    elif config is not None:
+        pipeline = parse(config, name="config")
+    given = {name: value for name, value in options.items() if value is not None}
+    return AugmentSpec.of(pipeline=pipeline, **{**said, **given})
 
 
 def _read(path: bytes, shown: str) -> Any:

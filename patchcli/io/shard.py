@@ -48,7 +48,7 @@ def _one_or_pair(values: Any) -> Any:
     return np.int64(first) if first == second else np.array([first, second], np.int64)
 
 
-def pixels_of(recipe: Recipe, n_rows: int) -> layout.PixelLayout:
+def _pixels_of(recipe: Recipe, n_rows: int) -> layout.PixelLayout:
     """How `/patches` is laid out: attributes of the HDF5 image specification, and the order of axes."""
     viewers: dict[str, Any] = {"CLASS": "IMAGE", "IMAGE_VERSION": "1.2"}
     if recipe.channels == 1:
@@ -75,6 +75,16 @@ class PixelWriter(Protocol):
 
     def close(self) -> None:
         """Let go of everything, finished or not; before the draft goes away."""
+
+
+def new_writer(
+    draft: Draft, attributes: Mapping[str, Any], recipe: Recipe, n_rows: int, shapes: Mapping[str, h5.Array]
+) -> PixelWriter:
+    """The writer for a recipe's compression; `shapes` are the tables to come, as far as they are known."""
+    pixels = _pixels_of(recipe, n_rows)
+    if recipe.compression == "none" or not n_rows:
+        return ContiguousWriter(draft, attributes, pixels, shapes)
+    return ChunkedWriter(draft, attributes, pixels, recipe.compression)
 
 
 class ContiguousWriter:

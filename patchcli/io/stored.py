@@ -200,7 +200,9 @@ def _open_shard(place: ListedShard, whole: Facts) -> _Shard:
                 raise DamagedFile(_wrong_size(shown, n_bytes, place.n_bytes, whole.remedy)) from None
             raise DamagedFile(f"{error}, {wanted}: {whole.remedy}") from None
         if facts.role == "index" or (facts.plan_id, facts.shard) != (whole.plan_id, place.number):
-            raise DamagedFile(f"{shown}: is {facts.role} {facts.shard} of plan {facts.plan_id}, {wanted}: {whole.remedy}")
+            raise DamagedFile(
+                f"{shown}: is {facts.role} {facts.shard} of plan {facts.plan_id}, {wanted}: {whole.remedy}"
+            )
         if n_bytes != place.n_bytes:
             raise DamagedFile(_wrong_size(shown, n_bytes, place.n_bytes, whole.remedy))
         if (facts.n_rows, facts.patch_shape, facts.dtype) != (place.n_rows, whole.patch_shape, whole.dtype):

@@ -15,8 +15,9 @@ from patchcli.records import Skipped, Task
 
 
 class WholeShard(NamedTuple):
-    """A shard that is as it was written: its digest, what it was built without, and its images' SHA-256 by path."""
+    """A shard that is as it was written: size, digest, what it was built without, and its images' SHA-256 by path."""
 
+    n_bytes: int
     digest: str
     skipped: tuple[Skipped, ...]
     sha256: dict[bytes, bytes]
@@ -41,7 +42,7 @@ def whole_shard(task: Task, *, beat: Callable[[], None]) -> WholeShard | None:
                 tables = read_tables(file)
                 skipped = skipped_in(tables)
                 sources = read_names(tables["sources/path"]), read_names(tables["sources/sha256"])
-                whole = WholeShard(digest, skipped, dict(zip(*sources, strict=True)))
+                whole = WholeShard(os.path.getsize(task.path), digest, skipped, dict(zip(*sources, strict=True)))
                 if task.digest:
                     return whole
                 if facts.n_rows != task.n_rows and not any(one.kind == "unreadable" for one in skipped):

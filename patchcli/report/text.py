@@ -7,10 +7,19 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from patchcli.summaries import ClassSummary, ExtractSummary, Inspection, LeftOut, setting_text
+from patchcli.summaries import (
+    AugmentSummary,
+    ClassSummary,
+    CopiedClass,
+    ExtractSummary,
+    Inspection,
+    LeftOut,
+    setting_text,
+)
 
 _CLASSES_SHOWN = 24
 _SHARDS_SHOWN = 5
+_VERBS = {"made": "", "already done": " (already done)", "planned": " (dry run, nothing written)"}
 _CHANNELS = {1: "gray", 3: "RGB", 4: "RGBA"}
 
 
@@ -22,12 +31,70 @@ def as_json_text(record: Any) -> str:
 def extract_lines(summary: ExtractSummary) -> Iterator[str]:
     """What `extract` made, or would make: about a page."""
     height, width, channels = summary.patch_shape
-    verb = {"made": "", "already done": " (already done)", "planned": " (dry run, nothing written)"}[summary.state]
-    yield f"{summary.output}: {summary.patches:,} patches of {width}x{height} px, {_CHANNELS[channels]}{verb}"
+    yield f"{summary.output}: {summary.patches:,} patches of {width}x{height} px, {_CHANNELS[channels]}{_VERBS[summary.state]}"
     yield ""
     yield from class_table(summary.classes)
     yield ""
     yield from aligned(_facts(summary))
+
+
+def augment_lines(summary: AugmentSummary) -> Iterator[str]:
+    """What `augment` made, or would make: about a page."""
+    height, width, channels = summary.patch_shape
+    model = _CHANNELS.get(channels, f"{channels} channels")
+    kind = "" if summary.dtype == "uint8" else f", {summary.dtype}"
+    yield f"{summary.output}: {summary.patches:,} patches of {width}x{height} px, {model}{kind}{_VERBS[summary.state]}"
+    yield ""
+    yield from table(_cut_middle(list(_copied_rows(summary.classes))))
+    yield ""
+    yield from aligned(_augmented(summary))
+
+
+def _copied_rows(classes: Sequence[CopiedClass]) -> Iterator[tuple[str, ...]]:
+    yield "class", "patches in", "augmented", "copies of each", "patches out"
+    for one in classes:
+        least, most = one.copies
+        copies = f"{least:,}" if least == most else f"{least:,} or {most:,}"
+        yield one.name, f"{one.patches_in:,}", f"{one.augmented:,}", copies, f"{one.patches:,}"
+    sums = [sum(getattr(one, name) for one in classes) for name in ("patches_in", "augmented", "patches")]
+    yield _n_classes(classes), f"{sums[0]:,}", f"{sums[1]:,}", "", f"{sums[2]:,}"
+
+
+def _augmented(summary: AugmentSummary) -> Iterator[tuple[str, str]]:
+    yield "input", summary.input
+    rest = f"; {summary.split} alone is augmented, other splits pass as they are" if summary.split else ""
+    yield "copies", f"{summary.copies:,}, and {summary.originals:,} originals{rest}"
+    yield from pipeline_facts(summary.pipeline)
+    if summary.standardize:
+        yield "standardized", ", ".join(map(_argument, summary.standardize.items()))
+    yield "seed", str(summary.seed)
+    for note in summary.notes:
+        yield "note", note
+    yield from _stored(summary)
+    if summary.state != "planned":
+        yield "time", _rate(summary)
+
+
+def pipeline_facts(pipeline: Sequence[Any]) -> Iterator[tuple[str, str]]:
+    """A pipeline line by line, groups indented."""
+    name = "pipeline"
+    for line in _pipeline_lines(pipeline, ""):
+        yield name, line
+        name = ""
+
+
+def _pipeline_lines(steps: Sequence[Any], indent: str) -> Iterator[str]:
+    for step in steps:
+        name, said = next(iter(step.items()))
+        inner = said.get("transforms") if isinstance(said, dict) else None
+        arguments = ", ".join(_argument(item) for item in said.items() if item[0] != "transforms")
+        yield f"{indent}{name}({arguments})"
+        if isinstance(inner, list):
+            yield from _pipeline_lines(inner, indent + "  ")
+
+
+def _argument(item: tuple[str, Any]) -> str:
+    return f"{item[0]}={json.dumps(item[1])}"
 
 
 def inspect_lines(found: Inspection) -> Iterator[str]:
@@ -61,18 +128,43 @@ def _inspected(found: Inspection) -> Iterator[tuple[str, str]]:
         yield "damaged", f"{shard.name}: {shard.found}, expected {shard.bytes:,} bytes"
     yield from left_out_facts(found.left_out)
     yield "plan", found.plan_id
+    yield from _augmentations(found.settings.get("augment"))
     for name, value in sorted(found.settings.items()):
-        yield f"setting {name}", setting_text(value)
+        if name != "augment":
+            yield f"setting {name}", setting_text(value)
+
+
+def _augmentations(said: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """What was done to the patches after they were cut, the latest first."""
+    while said:
+        yield "augmented", f"from plan {said['input']}"
+        yield from pipeline_facts(said["pipeline"])
+        for name, value in sorted(said.items()):
+            if name == "standardize" and value:
+                yield "standardized", ", ".join(map(_argument, value.items()))
+            elif name not in ("pipeline", "input", "before", "standardize"):
+                yield f"augment {name}", setting_text(value) if name != "only_split" else value or "all"
+        said = said.get("before")
 
 
 def class_table(classes: Sequence[ClassSummary]) -> Iterator[str]:
     """Classes with counts, aligned; the middle of a very long list is left out, the totals are not."""
     rows: list[tuple[str, ...]] = [("class", "images", "patches", "px never covered", "")]
     rows += [_row(one.name, [one]) for one in classes]
-    if len(rows) > _CLASSES_SHOWN + 2:
-        rows[_CLASSES_SHOWN:] = [(f"({len(classes) - _CLASSES_SHOWN + 1} more)", "", "", "", "")]
-    rows.append(_row(f"{len(classes)} classes" if len(classes) != 1 else "1 class", classes))
-    yield from table(rows)
+    rows.append(_row(_n_classes(classes), classes))
+    yield from table(_cut_middle(rows))
+
+
+def _cut_middle(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Rows of a table, between a heading and totals, without those that make it too long."""
+    if len(rows) > _CLASSES_SHOWN + 3:
+        left_out = len(rows) - _CLASSES_SHOWN - 1
+        rows[_CLASSES_SHOWN:-1] = [(f"({left_out} more)", *[""] * (len(rows[0]) - 1))]
+    return rows
+
+
+def _n_classes(classes: Sequence[Any]) -> str:
+    return f"{len(classes)} classes" if len(classes) != 1 else "1 class"
 
 
 def _row(name: str, classes: Sequence[ClassSummary]) -> tuple[str, ...]:
@@ -89,15 +181,7 @@ def _facts(summary: ExtractSummary) -> Iterator[tuple[str, str]]:
     yield "geometry", f"stride {_pair(summary.stride)} px (overlap {_pair(overlap)}), edge {summary.edge}"
     if summary.splits:
         yield "splits", ", ".join(summary.splits)
-    shards = f"{summary.shards:,} shard{'s' * (summary.shards != 1)}"
-    if summary.shards_kept and summary.state == "made":
-        shards += f" ({summary.shards_kept:,} kept from before)"
-    if summary.state == "planned":
-        yield "size", f"{size(summary.bytes)} of pixels before any compression, in {shards}"
-        workers = f"{summary.workers} worker{'s' * (summary.workers != 1)}"
-        yield "memory", f"at most {size(summary.worker_bytes)} a worker, {workers}"
-    else:
-        yield "size", f"{size(summary.bytes)} in {shards}"
+    yield from _stored(summary)
     yield "never covered", _uncovered(summary)
     if summary.pixels_padded:
         yield "padded", f"{summary.pixels_padded:,} px outside the images"
@@ -121,6 +205,18 @@ def left_out_facts(left_out: Iterable[LeftOut]) -> Iterator[tuple[str, str]]:
         yield "left out", "nothing"
 
 
+def _stored(summary: ExtractSummary | AugmentSummary) -> Iterator[tuple[str, str]]:
+    shards = f"{summary.shards:,} shard{'s' * (summary.shards != 1)}"
+    if summary.shards_kept and summary.state == "made":
+        shards += f" ({summary.shards_kept:,} kept from before)"
+    if summary.state == "planned":
+        yield "size", f"{size(summary.bytes)} of pixels before any compression, in {shards}"
+        workers = f"{summary.workers} worker{'s' * (summary.workers != 1)}"
+        yield "memory", f"at most {size(summary.worker_bytes)} a worker, {workers}"
+    else:
+        yield "size", f"{size(summary.bytes)} in {shards}"
+
+
 def _uncovered(summary: ExtractSummary) -> str:
     if not summary.pixels_uncovered:
         return "0 px"
@@ -133,7 +229,7 @@ def _uncovered(summary: ExtractSummary) -> str:
     return text
 
 
-def _rate(summary: ExtractSummary) -> str:
+def _rate(summary: ExtractSummary | AugmentSummary) -> str:
     text = f"{summary.seconds:,.1f} s"
     if summary.state == "made" and summary.seconds:
         rate, speed = summary.patches / summary.seconds, summary.bytes / summary.seconds / 1e6

@@ -10,7 +10,7 @@ from patchcli.cut import cut, new_block
 from patchcli.io.headers import Unreadable, quiet_pillow
 from patchcli.io.images import Decoder, file_sha256
 from patchcli.io.publish import Draft, write_error
-from patchcli.io.shard import ChunkedWriter, ContiguousWriter, PixelWriter, digests, pixels_of, root_attributes
+from patchcli.io.shard import digests, new_writer, root_attributes
 from patchcli.io.tables import cut_columns, file_tables
 from patchcli.io.whole import whole_shard
 from patchcli.plan import portion_grid
@@ -32,8 +32,7 @@ def keep_or_build(task: CutTask, note: Callable[[int], None] = lambda _: None) -
         same = set(whole.skipped) - set(unreadable) == set(task.skipped)
         mended = len(_look(task, [planned[one.path] for one in unreadable], note)) < len(unreadable)
         if same and not (task.rebuild and (changed or mended)):
-            n_bytes = os.path.getsize(task.path)
-            return ShardRecord(task.shard, "kept", n_bytes, whole.digest, unreadable, changed, mended)
+            return ShardRecord(task.shard, "kept", whole.n_bytes, whole.digest, unreadable, changed, mended)
     return build_shard(task, note)
 
 
@@ -106,12 +105,8 @@ def _attempt(
     block = new_block(recipe.patch_bytes)
     total, done = NOTHING, 0
     with Draft(task.path, task.run) as draft:
-        pixels = pixels_of(recipe, len(rows))
-        writer: PixelWriter
-        if spec.compression == "none" or not len(rows):
-            writer = ContiguousWriter(draft, attributes, pixels, file_tables(rows, sources, recipe, left_out, NOTHING))
-        else:
-            writer = ChunkedWriter(draft, attributes, pixels, spec.compression)
+        foreseen = file_tables(rows, sources, recipe, left_out, NOTHING)
+        writer = new_writer(draft, attributes, recipe, len(rows), foreseen)
         with contextlib.closing(writer), contextlib.closing(decoder):
             for number, portion in enumerate(portions):
                 note(number + 1)

@@ -1,0 +1,133 @@
+"""One task from start to end: read patches, augment, digest and write one shard. Runs in a worker."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from patchcli.augmenter import Augmenter
+from patchcli.cut import BLOCK_BYTES
+from patchcli.io.patchfile import Facts
+from patchcli.io.publish import Draft, write_error
+from patchcli.io.shard import digests, new_writer, root_attributes
+from patchcli.io.stored import Shards
+from patchcli.io.tables import RowColumns, SourceColumns, file_tables
+from patchcli.io.whole import whole_shard
+from patchcli.pipeline import Array, Group
+from patchcli.records import ShardRecord, Task, show
+from patchcli.standardize import Standard, Statistics
+from patchcli.stats import NOTHING, block_moments
+
+LISTING: Final = ("shards/name", "shards/bytes", "shards/digest", "shards/row_start")
+"""Tables of an index that say where its patches are."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CopyTask(Task):
+    """A shard of copies; its worker notes the number of rows begun.
+
+    Attributes
+    ----------
+    facts, listing
+        Of the input, as it was looked at when this was planned.
+    rows, sources
+        Columns of the shard; the digests are still empty.
+    expected : uint64 (n,)
+        Digest of the input's patch that each row is made of.
+    again : bool
+        Whether the input's patches are copies already.
+    """
+
+    facts: Facts
+    listing: dict[str, Array]
+    rows: RowColumns
+    sources: SourceColumns
+    expected: npt.NDArray[np.uint64]
+    again: bool
+    pipeline: Group
+    seed: int
+    standard: Standard
+    statistics: Statistics | None
+
+    def place(self, noted: int) -> str:
+        """The row that was being made, and its source."""
+        row = min(noted, self.n_rows - 1)
+        x, y = self.rows.coords[row].tolist()
+        image = show(self.sources.path[self.rows.source[row]])
+        return f"row {row} of this shard, a copy of the patch at ({x}, {y}) of {image}"
+
+
+def keep_or_build(task: CopyTask, note: Callable[[int], None]) -> ShardRecord:
+    """Keep the shard if it is there, whole and of this plan; otherwise build it and publish it.
+
+    Raises
+    ------
+    DamagedFile
+        The input is not as it was written, or was replaced.
+    NotEnoughSpace, OutputConflict
+        The disk is full, or the folder refuses the file.
+    """
+    whole = whole_shard(task, beat=lambda: note(0))
+    if whole is not None:
+        return ShardRecord(task.shard, "kept", whole.n_bytes, whole.digest)
+    if multiprocessing.parent_process() is not None:
+        cv2.setNumThreads(1)  # workers are the parallelism
+    try:
+        return _build(task, note)
+    except OSError as error:
+        raise write_error(task.path, error, task.n_rows * task.recipe.patch_bytes) from error
+
+
+def _build(task: CopyTask, note: Callable[[int], None]) -> ShardRecord:
+    recipe, rows = task.recipe, task.rows
+    augmenter = Augmenter(
+        task.pipeline,
+        task.seed,
+        task.facts.patch_shape,
+        task.facts.dtype,
+        standard=task.standard,
+        statistics=task.statistics,
+    )
+    role = "single" if recipe.n_shards == 1 else "shard"
+    total = NOTHING
+    with Draft(task.path, task.run) as draft:
+        foreseen = file_tables(rows, task.sources, recipe, task.skipped, NOTHING)
+        writer = new_writer(draft, root_attributes(role, recipe, task.shard), recipe, len(rows), foreseen)
+        with contextlib.closing(writer):
+            for span, patches in _copies(task, augmenter, note):
+                rows.digest[span.start : span.stop] = digests(patches)
+                total += block_moments(patches)
+                writer.add(patches)
+            n_bytes, digest = writer.finish(file_tables(rows, task.sources, recipe, task.skipped, total))
+            draft.publish()
+    return ShardRecord(task.shard, "built", n_bytes, digest)
+
+
+def _copies(task: CopyTask, augmenter: Augmenter, note: Callable[[int], None]) -> Iterator[tuple[range, Array]]:
+    """The rows in blocks of about 1 MiB, which the next step overwrites."""
+    stored = Shards(task.facts, task.listing)
+    rows, origin, copy = task.rows, task.rows.origin, task.rows.copy
+    if origin is None or copy is None:
+        raise TypeError("a task for copies says what they are copies of")
+    coords, copies, source = rows.coords.tolist(), copy.tolist(), rows.source.tolist()
+    paths, pixels = task.sources.path, task.expected.tolist() if task.again else [0] * len(rows)
+    step = max(1, BLOCK_BYTES // task.recipe.patch_bytes)
+    block = np.empty((min(step, len(rows)), *task.recipe.patch_shape), augmenter.dtype)
+    for start in range(0, len(rows), step):
+        span = range(start, min(start + step, len(rows)))
+        wanted, first, place = np.unique(origin[start : span.stop], return_index=True, return_inverse=True)
+        patches = stored.read(wanted)
+        stored.compare(patches, wanted, task.expected[start + first])
+        note(start)
+        for at, row in enumerate(span):
+            patch = patches[place[at]]
+            block[at] = augmenter.copy(patch, paths[source[row]], coords[row], copies[row], pixels=pixels[row])
+        yield span, block[: len(span)]
+    stored.close()
