@@ -3,6 +3,7 @@
     import patchcli
 
     patchcli.extract("data/", "out.h5", patch=64, overlap=0.5)
+    patchcli.augment("out.h5", "more.h5", rotation_range=20, horizontal_flip=True, copies=4)
     ps = patchcli.open("out.h5")
     ps[0], ps.labels[0], ps.classes
 
@@ -15,15 +16,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["PatchSet", "__version__", "extract", "open"]
+__all__ = ["Augmented", "PatchSet", "__version__", "augment", "extract", "open"]
 
 if TYPE_CHECKING:
     from patchcli.readers.arrays import PatchSet, open
+    from patchcli.readers.augmented import Augmented
+    from patchcli.run.augment import augment
     from patchcli.run.extract import extract
 
 _PLACES = {
+    "Augmented": "patchcli.readers.augmented",
     "PatchSet": "patchcli.readers.arrays",
     "open": "patchcli.readers.arrays",
+    "augment": "patchcli.run.augment",
     "extract": "patchcli.run.extract",
 }
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from patchcli.records import SkipKind, Skipped, show
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _KINDS: Final = get_args(SkipKind)
 _EXAMPLES: Final = 3
@@ -174,6 +177,16 @@ class AugmentSummary:
     workers: int
     worker_bytes: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampled:
+    """A patch and its copies, for a look: names as they are shown, arrays (H, W, C) from the original on."""
+
+    class_name: str
+    source: str
+    xy: tuple[int, int]
+    patches: tuple[npt.NDArray[Any], ...]
 
 
 @dataclass(frozen=True, slots=True)

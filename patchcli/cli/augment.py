@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
@@ -11,11 +13,14 @@ from patchcli.cli.progress import Meter
 from patchcli.errors import UsageError
 
 
-def _range(name: str, metavar: str, default: str, text: str) -> Any:
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _range(name: str, metavar: str, default: str, text: str) -> Callable[[F], F]:
     return click.option(f"--{name}", metavar=metavar, show_default=default, help=text)
 
 
-def _switch(name: str, text: str) -> Any:
+def _switch(name: str, text: str) -> Callable[[F], F]:
     return click.option(f"--{name}", is_flag=True, show_default="off", help=text)
 
 
@@ -45,7 +50,8 @@ def _switch(name: str, text: str) -> Any:
 @click.option(
     "--only-split",
     metavar="NAME",
-    help="The split that is augmented; the others pass as they are. all: every split.  [default: train, if there is one]",
+    help="The split that is augmented; the others pass as they are. all: every split.  "
+    "[default: train, if there is one]",
 )
 @_range("rotation-range", "DEG", "0", "Turn by up to so many degrees either way.")
 @_range(
@@ -59,8 +65,8 @@ def _switch(name: str, text: str) -> Any:
     "shear-range",
     "DEG|Nrad",
     "0",
-    "Shear by up to so many degrees, as Keras does today; 0.2 is next to nothing. In Keras until 2.1 it meant radians: for "
-    "what an old tutorial means by 0.2, say 0.2rad.",
+    "Shear by up to so many degrees, as Keras does today; 0.2 is next to nothing. In Keras until 2.1 it meant radians: "
+    "for what an old tutorial means by 0.2, say 0.2rad.",
 )
 @_range("zoom-range", "F|LO,HI", "0", "Zoom x and y by factors from 1-F to 1+F, or LO to HI; above 1 shows more.")
 @_range("channel-shift-range", "LEVELS", "0", "Add up to so many grey levels to all channels, or take them.")
@@ -157,8 +163,17 @@ def _draw(src: str, sheet: str, n_rows: int, given: dict[str, Any]) -> None:
     """Write the contact sheet of `--preview`."""
     from patchcli.readers.augmented import Augmented
     from patchcli.report.preview import draw
+    from patchcli.report.text import pipeline_facts
 
     for name in ("workers", "executor", "dry_run", "overwrite"):
         given.pop(name)
     augmented = Augmented(src, **given)
-    click.echo(f"{sheet}: {draw(augmented, sheet, n_rows)}")
+    name = os.path.basename(src).encode("utf-8", "backslashreplace").decode()
+    steps = "; ".join(" ".join(line.split()) for _, line in pipeline_facts(augmented.pipeline))
+    found = draw(
+        sheet,
+        augmented.sample(n_rows),
+        heading=f"{name}: patches and their copies",
+        caption=f"{steps}; seed {augmented.spec.seed}",
+    )
+    click.echo(f"{sheet}: {found}")

@@ -86,8 +86,8 @@ def pipeline(command: F) -> F:
         is_eager=True,
         metavar="FILE.yaml",
         show_default="none",
-        help="A pipeline: a list of transforms (see --list-transforms), or what albumentations saves; or options by name, "
-        "with the pipeline under `pipeline`. The command line wins over it.",
+        help="A pipeline: a list of transforms (see --list-transforms), or what albumentations saves; or options by "
+        "name, with the pipeline under `pipeline`. The command line wins over it.",
     )(command)
 
 

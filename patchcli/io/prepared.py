@@ -60,6 +60,11 @@ class Prepared:
             self.pipeline, spec.seed, facts.patch_shape, facts.dtype, standard=spec.standard, statistics=statistics
         )
 
+    def unstandardised(self) -> Augmenter:
+        """What makes the copies as they are before they are standardised."""
+        facts = self.dataset.facts
+        return Augmenter(self.pipeline, self.spec.seed, facts.patch_shape, facts.dtype)
+
     def statistics(self, beat: Beat = lambda *_: None) -> Statistics | None:
         """What standardising needs to know of the patches that are augmented."""
         return statistics_of(self.dataset, self.spec.standard, np.flatnonzero(self.chosen), beat)

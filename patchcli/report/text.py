@@ -31,7 +31,8 @@ def as_json_text(record: Any) -> str:
 def extract_lines(summary: ExtractSummary) -> Iterator[str]:
     """What `extract` made, or would make: about a page."""
     height, width, channels = summary.patch_shape
-    yield f"{summary.output}: {summary.patches:,} patches of {width}x{height} px, {_CHANNELS[channels]}{_VERBS[summary.state]}"
+    verb = _VERBS[summary.state]
+    yield f"{summary.output}: {summary.patches:,} patches of {width}x{height} px, {_CHANNELS[channels]}{verb}"
     yield ""
     yield from class_table(summary.classes)
     yield ""

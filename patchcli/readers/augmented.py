@@ -1,0 +1,115 @@
+"""The copies that `augment` makes of a data set, one at a time: for a look, for a check, for training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from patchcli.augmenter import Augmenter
+from patchcli.errors import UsageError
+from patchcli.io.pipelines import spec_of
+from patchcli.io.prepared import prepare
+from patchcli.pipeline import plain
+from patchcli.records import show
+from patchcli.summaries import Sampled
+
+__all__ = ["Augmented"]
+
+Array = npt.NDArray[Any]
+
+
+class Augmented:
+    """Copies of the patches of a data set, as `augment` with the same options writes them.
+
+    Parameters
+    ----------
+    src : path
+        A patchcli file.
+    config, options
+        As for `patchcli.augment`. Those that say how many copies are made of which patches change nothing here.
+
+    Examples
+    --------
+    >>> augmented = patchcli.Augmented("in.h5", config="aug.yaml", seed=0)   # doctest: +SKIP
+    >>> augmented.copy(1234, 2)                                              # doctest: +SKIP
+    """
+
+    def __init__(self, src: str | os.PathLike[str], *, config: object = None, **options: Any) -> None:
+        self.spec = spec_of(config, options)
+        self._prepared = prepare(os.fsencode(src), self.spec)
+        self._tables = self._prepared.dataset.tables
+
+    def __len__(self) -> int:
+        return self._prepared.dataset.facts.n_rows
+
+    @property
+    def pipeline(self) -> list[Any]:
+        """As it was resolved, every argument said."""
+        return [plain(step) for step in self._prepared.pipeline.steps]
+
+    def copy(self, row: int, copy: int) -> Array:
+        """One copy of the patch of a row: array (H, W, C); 0 is the original, standardised if that is asked for.
+
+        Raises
+        ------
+        IndexError, DamagedFile
+        """
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} is out of range for {len(self)} patches")
+        return self._made(self._augmenter, row, copy)
+
+    def sample(self, n: int) -> Iterator[Sampled]:
+        """Some of the patches that are augmented, classes in turn, each with its copies; chosen by the seed.
+
+        Nothing is standardised: that is for networks, not for eyes.
+        """
+        labels, classes = self._tables["labels"], self._prepared.dataset.classes
+        augmenter = self._prepared.unstandardised()
+        for row in self._chosen(n):
+            path = self._path(row)
+            yield Sampled(
+                class_name=show(os.fsencode(classes[labels[row]])),
+                source=show(path),
+                xy=self._xy(row),
+                patches=tuple(self._made(augmenter, row, copy) for copy in range(max(1, self.spec.copies) + 1)),
+            )
+
+    @cached_property
+    def _augmenter(self) -> Augmenter:
+        return self._prepared.augmenter(self._prepared.statistics())
+
+    def _made(self, augmenter: Augmenter, row: int, copy: int) -> Array:
+        patch = self._prepared.dataset.read(np.array([row]))[0]
+        pixels = int(self._tables["digest"][row]) if self._prepared.again else 0
+        return augmenter.copy(patch, self._path(row), self._xy(row), copy, pixels=pixels)
+
+    def _path(self, row: int) -> bytes:
+        path: bytes = self._prepared.dataset.sources.path[self._tables["source"][row]]
+        return path
+
+    def _xy(self, row: int) -> tuple[int, int]:
+        x, y = self._tables["coords"][row].tolist()
+        return x, y
+
+    def _chosen(self, n: int) -> list[int]:
+        """Rows in the order of the classes, about as many of each, those of the lowest hashes."""
+        rows = np.flatnonzero(self._prepared.chosen)
+        if not len(rows):
+            raise UsageError("there is no patch to be augmented")
+        digest, seed = self._tables["digest"], self.spec.seed
+        rank = {row: xxhash.xxh3_64_intdigest(b"%d,%d" % (row, digest[row]), seed=seed) for row in rows.tolist()}
+        labels = self._tables["labels"][rows].tolist()
+        waiting: dict[int, list[int]] = {}
+        for row, label in sorted(zip(rank, labels, strict=True), key=lambda item: rank[item[0]]):
+            waiting.setdefault(label, []).append(row)
+        queues = [waiting[label][::-1] for label in sorted(waiting)]
+        chosen: list[int] = []
+        while len(chosen) < n and any(queues):
+            chosen += [queue.pop() for queue in queues if queue][: n - len(chosen)]
+        return sorted(chosen, key=lambda row: (int(self._tables["labels"][row]), rank[row]))
