@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from patchcli.augment import SWITCHES, AugmentSpec
+from patchcli.copies import SWITCHES, AugmentSpec
 from patchcli.errors import UsageError
 from patchcli.io.config import nearest, options_of
 from patchcli.keras_ranges import KerasRanges

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli import catalogue
-from patchcli.augment import ALL, AugmentSpec
+from patchcli.copies import ALL, AugmentSpec
 from patchcli.augmenter import KERAS, Augmenter, resolved
 from patchcli.errors import DamagedFile, UsageError
 from patchcli.io.dataset import Dataset

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from patchcli.augment import MOST_COPIES, AugmentSpec, Copies, deal, plan_copies
+from patchcli.copies import MOST_COPIES, AugmentSpec, Copies, deal, plan_copies
 from patchcli.augmenter import names_albumentations
 from patchcli.errors import UsageError
 from patchcli.io import publish
