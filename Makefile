@@ -23,6 +23,8 @@ demo: $(VENV)/.has-test  ## cut real textures and medical images, and look at th
 	run() { printf '\n$$ %s\n' "$$*"; "$$@"; }; \
 	run patchcli extract demo/textures demo/textures.h5 --patch 64 --overlap 0.5 --mode gray; \
 	run patchcli inspect demo/textures.h5; \
+	run patchcli augment demo/textures.h5 demo/textures-more.h5 --rotation-range 20 --zoom-range 0.2 --horizontal-flip --copies 2; \
+	run patchcli augment demo/textures.h5 --rotation-range 20 --zoom-range 0.2 --horizontal-flip --copies 6 --preview demo/textures.png; \
 	run patchcli extract demo/medical demo/medical.h5 --patch 96 --edge shift --mode rgb; \
 	run patchcli inspect demo/medical.h5
 
@@ -42,8 +44,9 @@ format: $(VENV)/.has-dev  ## let ruff mend style and order of imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.has-test $(VENV)/.has-bench  ## time extract beside its floor and a naive script (BENCH=--quick: a glance)
+bench: $(VENV)/.has-test $(VENV)/.has-bench  ## time extract and augment beside a floor and naive scripts (BENCH=--quick: a glance)
 	PYTHONPATH=tests $(BIN)/python -m bench.extract $(BENCH)
+	PYTHONPATH=tests $(BIN)/python -m bench.augment $(BENCH)
 
 clean:  ## remove what make made
 	rm -rf $(VENV) demo bench build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
