@@ -6,6 +6,7 @@ Three times as fast as scipy by numpy, ten times by cv2; scipy itself is not nee
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 import cv2
@@ -56,8 +57,9 @@ def warp(
     out = _warp_by_cv2(image, matrix, _BORDERS[fill_mode])
     if fill_mode == "constant":  # cv2 would interpolate between border and cval, scipy does not
         height, width, _ = image.shape
-        x, y = _sources(matrix, 0, height, width)
-        out[_is_outside(x, y, height, width)] = rounded(np.array(cval), image.dtype)
+        for top, strip in _strips(out):
+            x, y = _sources(matrix, top, len(strip), width)
+            strip[_is_outside(x, y, height, width)] = rounded(np.array(cval), image.dtype)
     return out
 
 
@@ -101,9 +103,7 @@ def _warp_exactly(
     height, width, channels = image.shape
     out = np.empty_like(image)
     flat = image.reshape(height * width, channels)
-    rows = max(1, _STRIP // width)
-    for top in range(0, height, rows):
-        strip = out[top : top + rows]
+    for top, strip in _strips(out):
         x, y = _sources(matrix, top, len(strip), width)
         outside = _is_outside(x, y, height, width) if fill_mode == "constant" else None
         x, y = _folded(x, width, fill_mode), _folded(y, height, fill_mode)
@@ -115,6 +115,13 @@ def _warp_exactly(
             taken[outside] = cval
         strip[...] = rounded(taken, image.dtype)
     return out
+
+
+def _strips(image: Array) -> Iterator[tuple[int, Array]]:
+    """Views of as many rows as make `_STRIP` px, each with its first row."""
+    rows = max(1, _STRIP // image.shape[1])
+    for top in range(0, len(image), rows):
+        yield top, image[top : top + rows]
 
 
 def _sources(matrix: npt.NDArray[np.float64], top: int, rows: int, width: int) -> tuple[Array, Array]:
@@ -148,20 +155,20 @@ def _interpolated(flat: Array, x: Array, y: Array, size: tuple[int, int]) -> Arr
     right, down = (1 if width > 1 else 0), (width if height > 1 else 0)
     x, y = (x - left)[..., np.newaxis], (y - up)[..., np.newaxis]
     index = up * width + left
-    upper, lower = (_between(flat, at, right, x) for at in (index, index + down))
-    lower -= upper
-    lower *= y
-    lower += upper
-    return lower
+    upper, lower = (_mixed(flat.take(at, 0), flat.take(at + right, 0), x) for at in (index, index + down))
+    return _mixed(upper, lower, y)
 
 
-def _between(flat: Array, index: Array, step: int, part: Array) -> Array:
-    here = flat.take(index, 0).astype(np.float64)
-    there = flat.take(index + step, 0).astype(np.float64)
-    there -= here
-    there *= part
-    there += here
-    return there
+def _mixed(first: Array, second: Array, part: Array) -> Array:
+    """The weighted mean, float64, in place where the two are that already.
+
+    Not `first + (second - first) * part`, one step less: it would make nan of inf and a number.
+    """
+    out, other = first.astype(np.float64, copy=False), second.astype(np.float64, copy=False)
+    out *= 1 - part
+    other *= part
+    out += other
+    return out
 
 
 def rounded(values: Array, dtype: np.dtype[Any]) -> Array:

@@ -79,7 +79,7 @@ def our_pixels(image: Array, drawn: KerasDraw, fill_mode: FillMode = "nearest", 
     out = KerasTransform(ranges, Streams(), (image.shape[0], image.shape[1], image.shape[2]), image.dtype).apply(
         image, drawn
     )
-    assert np.array_equal(image, before)
+    assert np.array_equal(image, before, equal_nan=image.dtype.kind == "f")
     assert (out.shape, out.dtype) == (image.shape, image.dtype)
     assert out.flags.c_contiguous
     return out
@@ -546,6 +546,15 @@ def test_channels_never_mix(n: int) -> None:
     for drawn in (KerasDraw(theta=20, flip_vertical=True), KerasDraw(flip_horizontal=True, flip_vertical=True)):
         alone = [our_pixels(np.ascontiguousarray(image[..., i : i + 1]), drawn) for i in range(n)]
         assert np.array_equal(our_pixels(image, drawn), np.concatenate(alone, axis=2))
+
+
+def test_what_is_no_number_spreads_as_in_keras_and_in_silence(keras: Any) -> None:
+    image = noise((16, 16, 3), "float32")
+    image[3:5, 4], image[9, 9, 1], image[12, 3] = np.inf, np.nan, -np.inf
+    for drawn in (KerasDraw(theta=20, zx=0.8), KerasDraw(tx=2.5), KerasDraw(channel_shift=0.5)):
+        with np.errstate(all="ignore"):
+            theirs = keras_pixels(keras, image.copy(), drawn, "nearest", 0)
+        assert np.allclose(our_pixels(image.copy(), drawn), theirs, atol=1e-5, equal_nan=True)
 
 
 def test_views_are_taken_as_they_are() -> None:
