@@ -12,7 +12,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from patchcli.catalogue import LEAST_OF, MOST, MOST_OF, ONLY_EIGHT_BIT, REFUSED, blame, nearest
+from patchcli.catalogue import (
+    CATALOGUE,
+    FILLS_FIRST_CHANNEL,
+    LEAST_OF,
+    MOST,
+    MOST_OF,
+    ONLY_EIGHT_BIT,
+    REFUSED,
+    blame,
+    nearest,
+)
 from patchcli.errors import UsageError
 from patchcli.pipeline import Step
 
@@ -22,6 +32,7 @@ _MOST: Final = 1_000_000
 _LONGEST: Final = 1000
 _DEEPEST: Final = 3
 _FILLS: Final = ("fill", "drop_value")
+_SCALARS: Final = 4  # an OpenCV scalar has four values
 
 
 def plain(step: Step, key: str, value: Any, *, depth: int = 0) -> Any:
@@ -51,14 +62,13 @@ def plain(step: Step, key: str, value: Any, *, depth: int = 0) -> Any:
     raise wrong(step, key, value, f"{type(value).__name__} is no plain value")
 
 
-def unplain(key: str, value: Any) -> Any:
-    """What albumentations wants instead: tuples for lists, numbers for the names of OpenCV's constants."""
-    if isinstance(value, list):
-        return tuple(unplain(key, each) for each in value)
-    if isinstance(value, dict):
-        return {k: unplain(key, v) for k, v in value.items()}
-    names = constants(key)
-    return names.index(value) if isinstance(value, str) and value in names else value
+def for_albumentations(step: Step) -> dict[str, Any]:
+    """The arguments of a resolved step as albumentations wants them: tuples, and numbers for OpenCV's constants."""
+    arguments = {key: _unplain(key, value) for key, value in step.arguments.items()}
+    fill = arguments.get("fill")
+    if step.name in FILLS_FIRST_CHANNEL and not isinstance(fill, tuple):
+        arguments["fill"] = (fill,) * _SCALARS
+    return arguments
 
 
 def check_values(step: Step, arguments: Mapping[str, Any], shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:
@@ -99,6 +109,15 @@ def short(value: Any) -> str:
     """A value for a message."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _unplain(key: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_unplain(key, each) for each in value)
+    if isinstance(value, dict):
+        return {k: _unplain(key, v) for k, v in value.items()}
+    names = constants(key)
+    return names.index(value) if isinstance(value, str) and value in names else value
 
 
 def _constant(step: Step, key: str, value: int | str, names: tuple[str, ...]) -> str:
@@ -147,6 +166,8 @@ def _check_sizes(step: Step, arguments: Mapping[str, Any], shape: tuple[int, int
         fill = arguments.get(key)
         if isinstance(fill, list) and len(fill) != n_channels:
             raise wrong(step, key, fill, f"one value, or one for each of {n_channels} channels")
+        if isinstance(fill, list) and _takes_one_fill(step, n_channels):
+            raise wrong(step, key, fill, "one value for all channels")
     bits = arguments.get("num_bits")
     if isinstance(bits, list) and any(isinstance(each, list) for each in bits) and len(bits) != n_channels:
         raise wrong(step, "num_bits", bits, f"one range, or one for each of {n_channels} channels")
@@ -156,3 +177,7 @@ def _check_sizes(step: Step, arguments: Mapping[str, Any], shape: tuple[int, int
     highest = max((n for n in _leaves(arguments.get("min_max_height")) if isinstance(n, int)), default=0)
     if highest > height or highest * arguments.get("w2h_ratio", 1) > width:
         raise wrong(step, "min_max_height", highest, f"larger than the patches of {width}x{height} px")
+
+
+def _takes_one_fill(step: Step, n_channels: int) -> bool:
+    return step.name == "CropAndPad" or (CATALOGUE[step.name].group == "geometry" and n_channels > _SCALARS)

@@ -31,7 +31,6 @@ _TABLE: Final = (
     ("geometry", _ANY_DTYPE, _ANY_CHANNELS, "ElasticTransform GridDistortion OpticalDistortion ThinPlateSpline"),
     ("geometry", _ANY_DTYPE, _ANY_CHANNELS, "CropAndPad RandomResizedCrop RandomSizedCrop RandomGridShuffle"),
     ("geometry", _ANY_DTYPE, _ANY_CHANNELS, "RandomRotate90 Transpose D4 SquareSymmetry"),
-    ("geometry", _ANY_DTYPE, _ONE_OR_THREE, "GridElasticDeform"),
     ("morphology", _ANY_DTYPE, _ANY_CHANNELS, "Morphological"),
     ("channels", _ANY_DTYPE, _TWO_OR_MORE, "ChannelShuffle ChannelDropout"),
     ("dropout", _ANY_DTYPE, _ANY_CHANNELS, "CoarseDropout Erasing GridDropout PixelDropout XYMasking"),
@@ -58,7 +57,7 @@ _TABLE: Final = (
 )
 """Group, dtypes, channels, names."""
 
-_SQUARE: Final = frozenset({"RandomRotate90", "Transpose", "D4", "SquareSymmetry", "GridElasticDeform"})
+_SQUARE: Final = frozenset({"RandomRotate90", "Transpose", "D4", "SquareSymmetry"})
 _AS_THEY_ARE: Final = frozenset({"geometry", "morphology", "channels", "dropout", "nothing"})
 _OF_ANY_RANGE: Final = frozenset({"Blur", "GlassBlur"})  # the other blurs clip float patches to 0..1
 
@@ -82,6 +81,7 @@ _WHY_NOT: Final = (
     ("it changes the number of channels", "ToRGB"),
     ("it changes no pixel by a visible amount (albumentations 2.0.8)", "FancyPCA"),
     ("it takes a hundred times as long as ElasticTransform, which does much the same", "PiecewiseAffine"),
+    ("it leaves pixels unset, with whatever was in memory (albumentations 2.0.8)", "GridElasticDeform"),
     ("it is an old name: use Affine", "ShiftScaleRotate"),
     ("it is for spectrograms: use XYMasking", "FrequencyMasking TimeMasking"),
     ("it is for spectrograms: use HorizontalFlip", "TimeReverse"),
@@ -204,6 +204,11 @@ LEAST_OF: Final = {("ZoomBlur", "step_factor"): 0.002}
 
 NOT_ARGUMENTS: Final = {"Equalize": ("mask", "mask_params")}
 """Arguments that take arrays or functions."""
+
+FILLS_FIRST_CHANNEL: Final = frozenset(
+    ("Perspective", "ElasticTransform", "GridDistortion", "OpticalDistortion", "ThinPlateSpline")
+)
+"""Transforms that take one `fill` for the first channel's and make the others 0: white corners would be red."""
 
 _WRAPS: Final = "it wraps around at 0 and 255 in albumentations 2.0.8"
 _NOT_THE_SAME: Final = "its result is not the same every time (cv2.distanceTransform)"

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.arguments import check_values, constants, plain, unplain, wrong
+from patchcli.arguments import check_values, constants, for_albumentations, plain, wrong
 from patchcli.catalogue import NOT_ARGUMENTS, Support, blame, check_support, nearest
 from patchcli.errors import UsageError
 from patchcli.pipeline import Array, Step, Transform
@@ -189,11 +189,10 @@ def _try(made: _Made, streams: Streams, shape: _Shape, dtype: np.dtype[Any]) -> 
 
 
 def _built(step: Step) -> Any:
-    arguments = {key: unplain(key, value) for key, value in step.arguments.items()}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            return _class(step.name)(**arguments, p=step.p)
+            return _class(step.name)(**for_albumentations(step), p=step.p)
     except Exception as error:
         raise _refused(step, error) from error
 
