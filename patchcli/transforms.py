@@ -30,7 +30,7 @@ import cv2
 
 _Shape = tuple[int, int, int]
 _LEVELS: Final = np.float32(65535)
-_ELEMENT: Final = 32  # cv2 transposes pixels of at most this many bytes
+_PIXELS: Final = frozenset((1, 2, 3, 4, 6, 8, 12, 16, 24, 32))  # bytes of a pixel that OpenCV can transpose
 _TRIALS: Final = 4
 
 
@@ -95,7 +95,7 @@ def contiguous(image: Array) -> Array:
     base = image.transpose(1, 0, 2) if turned else image
     up, left = (stride < 0 for stride in base.strides[:2])
     base = base[:: -1 if up else 1, :: -1 if left else 1]
-    if base.flags.c_contiguous and size <= _ELEMENT:
+    if base.flags.c_contiguous and size in _PIXELS:
         if up or left:
             base = cv2.flip(base, -1 if up and left else int(left))
         return (cv2.transpose(base) if turned else base).reshape(image.shape)
