@@ -15,7 +15,7 @@ from patchcli.errors import UsageError
 from patchcli.keras_affine import KerasTransform
 from patchcli.keras_ranges import KerasRanges
 from patchcli.pipeline import Array, Group, Node, Step, Transform
-from patchcli.seeding import Streams, identity
+from patchcli.seeding import Before, Streams, identity
 from patchcli.standardize import Standard, Statistics, standardize
 
 KERAS: Final = "Keras"
@@ -68,7 +68,7 @@ class Augmenter:
         self._statistics = statistics
         self.dtype = np.dtype(dtype if self._standard is None else np.float32)
 
-    def copy(self, patch: Array, path: bytes, xy: tuple[int, int], copy: int, *, pixels: int = 0) -> Array:
+    def copy(self, patch: Array, path: bytes, xy: tuple[int, int], copy: int, *, before: Before = ()) -> Array:
         """A copy of a patch.
 
         Parameters
@@ -81,11 +81,11 @@ class Augmenter:
             Top-left corner in it, px.
         copy : int
             0 is the original, which is standardised at most.
-        pixels : int
-            The digest of a patch that is a copy already.
+        before : tuple of int
+            The digest and the copy number of a patch that is a copy already.
         """
         if copy:
-            self._streams.begin(identity(self._seed, path, xy, copy, pixels=pixels))
+            self._streams.begin(identity(self._seed, path, xy, copy, before=before))
             patch = self._run(patch)
         return patch if self._standard is None else standardize(patch, self._standard, self._statistics)
 

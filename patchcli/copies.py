@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from patchcli.augmenter import KERAS
 from patchcli.errors import UsageError
 from patchcli.keras_ranges import KerasRanges
 from patchcli.pipeline import Group, Step, plain
 from patchcli.plan import MOST_ROWS
-from patchcli.specs import SHARD_BYTES, Compression, check_choice, check_switch, check_whole, parse_bytes
+from patchcli.specs import SHARD_BYTES, Compression, check_choice, check_switch, parse_bytes
 from patchcli.standardize import Standard
 
 MOST_COPIES: Final = 2**15 - 1
@@ -27,6 +26,8 @@ ALL: Final = "all"
 """`only_split` that means every split."""
 
 NOTHING: Final = Group("Sequential", ())
+
+Ranks = Callable[["npt.NDArray[np.int64]"], list[int]]
 
 SWITCHES: Final = (
     "keep_original",
@@ -111,8 +112,8 @@ class AugmentSpec:
         given = {name: value for name, value in others.items() if value is not None}
         return cls(
             pipeline=NOTHING if pipeline is None else pipeline,
-            copies=int(pipeline is not None) if copies is None else _whole("copies", copies),
-            seed=_whole("seed", seed),
+            copies=int(pipeline is not None) if copies is None else whole_number("copies", copies),
+            seed=whole_number("seed", seed),
             standard=standard,
             shard_size=parse_bytes(shard_size, name="shard_size"),
             **given,
@@ -139,7 +140,7 @@ class AugmentSpec:
         }
 
 
-def _whole(name: str, value: object) -> int:
+def whole_number(name: str, value: object) -> int:
     """A whole number, also as text from a file."""
     if not re.fullmatch(r"\d{1,19}", str(value), re.ASCII):
         raise UsageError(f"{name} is {value!r}: expected a whole number from 0")
@@ -166,21 +167,21 @@ class Copies(NamedTuple):
 
 
 def plan_copies(
-    spec: AugmentSpec, labels: npt.NDArray[np.int64], digest: npt.NDArray[np.uint64], chosen: npt.NDArray[np.bool_]
+    spec: AugmentSpec, labels: npt.NDArray[np.int64], chosen: npt.NDArray[np.bool_], ranks: Ranks
 ) -> Copies:
     """Which copies are made of each patch.
 
     With `balance`, every class comes to as many patches as the largest one has with `copies` copies of each: each of
-    its patches gets as many copies as go into that evenly, and the rest goes to the patches of the lowest digests
-    (hashed with the seed), so that it does not depend on the order of the rows.
+    its patches gets as many copies as go into that evenly, and the rest goes to the patches of the lowest ranks, which
+    are hashes of their identities: the order of the rows makes no difference.
 
     Parameters
     ----------
     labels : int64 (n,)
-    digest : uint64 (n,)
-        Of the patches' bytes.
     chosen : bool (n,)
         The patches that are augmented; the others pass as they are, once.
+    ranks : callable
+        Numbers for some rows, int64 (k,), to choose by.
 
     Raises
     ------
@@ -190,7 +191,7 @@ def plan_copies(
     if not chosen.any():
         raise UsageError("no patch is augmented: the split has no patches")
     n_copies = np.zeros(len(labels), np.int64)
-    n_copies[chosen] = _balanced(spec, labels[chosen], digest[chosen]) if spec.balance else spec.copies
+    n_copies[chosen] = _balanced(spec, labels, np.flatnonzero(chosen), ranks) if spec.balance else spec.copies
     if n_copies.max() > MOST_COPIES:
         row = int(n_copies.argmax())
         raise UsageError(
@@ -206,19 +207,20 @@ def plan_copies(
 
 
 def _balanced(
-    spec: AugmentSpec, labels: npt.NDArray[np.int64], digest: npt.NDArray[np.uint64]
+    spec: AugmentSpec, labels: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64], ranks: Ranks
 ) -> npt.NDArray[np.int64]:
-    counts = np.bincount(labels)
+    """Copies of each of the chosen rows, in their order."""
+    counts = np.bincount(labels[chosen])
     target = int(counts.max()) * (spec.copies + spec.keep_original)
     n_copies = np.zeros(len(labels), np.int64)
     for label in np.flatnonzero(counts):
-        rows = np.flatnonzero(labels == label)
+        rows = chosen[labels[chosen] == label]
         whole, rest = divmod(target - len(rows) * spec.keep_original, len(rows))
         n_copies[rows] = whole
         if rest:
-            ranks = [xxhash.xxh3_64_intdigest(digest[row].tobytes(), seed=spec.seed) for row in rows]
-            n_copies[rows[np.argsort(ranks, kind="stable")[:rest]]] += 1
-    return n_copies
+            ranked = sorted(zip(ranks(rows), rows.tolist(), strict=True))
+            n_copies[[row for _, row in ranked[:rest]]] += 1
+    return n_copies[chosen]
 
 
 def deal(n_rows: int, patch_bytes: int, shard_size: int) -> list[range]:

@@ -16,8 +16,10 @@ import xxhash
 _STREAM: Final = 0xDA3E39CB94B95BDB2B992DDFA23249D7  # any odd number: which of PCG64's sequences, one for all
 _WORDS: Final = 2**64 - 1
 
+Before = tuple[int, int] | tuple[()]
 
-def identity(seed: int, path: bytes, xy: tuple[int, int], copy: int, *, pixels: int = 0) -> int:
+
+def identity(seed: int, path: bytes, xy: tuple[int, int], copy: int, *, before: Before = ()) -> int:
     """The number from which everything is drawn that happens to one copy of one patch.
 
     Parameters
@@ -30,15 +32,15 @@ def identity(seed: int, path: bytes, xy: tuple[int, int], copy: int, *, pixels: 
         Top-left corner of the patch, px.
     copy : int
         From 1.
-    pixels : int
-        The patch's digest where path and coordinates do not tell it from others, since it is a copy already; else 0.
+    before : tuple of int
+        What tells a patch from others of the same place where it is a copy already: its digest and its copy number.
 
     Returns
     -------
     int
         128 bits: XXH3-128 of the rest, seeded with `seed`.
     """
-    said = b"%b\0%d,%d,%d,%d" % (path, xy[0], xy[1], copy, pixels)
+    said = b"%b\0%b" % (path, ",".join(map(str, (xy[0], xy[1], copy, *before))).encode())
     return xxhash.xxh3_128_intdigest(said, seed=seed)
 
 

@@ -190,6 +190,15 @@ class Sampled:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """A contact sheet: patches, and copies of each."""
+
+    sheet: str
+    patches: int
+    copies: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShardState:
     """A shard as it stands on disk; `found` is empty when it is as the index says."""
 

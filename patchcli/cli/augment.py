@@ -11,7 +11,7 @@ import click
 from patchcli.cli import options
 from patchcli.cli.progress import Meter
 from patchcli.errors import UsageError
-
+from patchcli.summaries import Drawn
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -103,7 +103,7 @@ def _switch(name: str, text: str) -> Callable[[F], F]:
     show_default="off",
     help="Print what a pipeline can hold, with parameters and defaults, and for which patches.",
 )
-@options.shard_size
+@options.shard_size()
 @options.compression
 @options.workers
 @options.executor
@@ -150,7 +150,10 @@ def command(
     if src is None or (out is None and preview is None):
         raise UsageError(f"{'IN.h5' if src is None else 'OUT.h5'} is missing: patchcli augment IN.h5 OUT.h5 ...")
     if preview is not None:
-        _draw(src, preview, rows, given)
+        drawn = _drawn(src, preview, rows, given)
+        click.echo(
+            as_json_text(drawn) if json else f"{drawn.sheet}: {drawn.patches} patches, {drawn.copies} copies of each"
+        )
         return
     from patchcli.run.augment import augment
 
@@ -159,7 +162,7 @@ def command(
     click.echo(as_json_text(summary) if json else "\n".join(augment_lines(summary)))
 
 
-def _draw(src: str, sheet: str, n_rows: int, given: dict[str, Any]) -> None:
+def _drawn(src: str, sheet: str, n_rows: int, given: dict[str, Any]) -> Drawn:
     """Write the contact sheet of `--preview`."""
     from patchcli.readers.augmented import Augmented
     from patchcli.report.preview import draw
@@ -170,10 +173,9 @@ def _draw(src: str, sheet: str, n_rows: int, given: dict[str, Any]) -> None:
     augmented = Augmented(src, **given)
     name = os.path.basename(src).encode("utf-8", "backslashreplace").decode()
     steps = "; ".join(" ".join(line.split()) for _, line in pipeline_facts(augmented.pipeline))
-    found = draw(
+    return draw(
         sheet,
         augmented.sample(n_rows),
         heading=f"{name}: patches and their copies",
         caption=f"{steps}; seed {augmented.spec.seed}",
     )
-    click.echo(f"{sheet}: {found}")

@@ -103,15 +103,11 @@ def seed(command: F) -> F:
     )(command)
 
 
-def shard_size(command: F) -> F:
-    """`--shard-size`."""
+def shard_size(more: str = "") -> Callable[[F], F]:
+    """`--shard-size`, with more to say about it."""
     return click.option(
-        "--shard-size",
-        default="256MiB",
-        show_default=True,
-        metavar="BYTES",
-        help="Target size of a shard. An image is split only when its patches alone exceed four shards.",
-    )(command)
+        "--shard-size", default="256MiB", show_default=True, metavar="BYTES", help=f"Target size of a shard.{more}"
+    )
 
 
 def compression(command: F) -> F:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from patchcli.copies import SWITCHES, AugmentSpec
+from patchcli.copies import SWITCHES, AugmentSpec, whole_number
 from patchcli.errors import UsageError
 from patchcli.io.config import nearest, options_of
 from patchcli.keras_ranges import KerasRanges
@@ -15,6 +16,9 @@ from patchcli.standardize import Standard
 
 _MOST_BYTES: Final = 1 << 20
 _MOST_DEPTH: Final = 40
+_RUN: Final = ("workers", "executor", "overwrite", "dry_run")
+_SHOWN: Final = ("progress", "preview", "rows")  # what the command line shows: nothing to a script
+_FLOAT: Final = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$", re.ASCII)
 _TAGS: Final = ("null", "bool", "int", "float", "str")
 
 
@@ -62,7 +66,7 @@ def read_pipeline(path: bytes, known: Sequence[str], switches: Sequence[str]) ->
     return options, None if pipeline is None else parse(pipeline, name=shown)
 
 
-def spec_of(config: object, options: Mapping[str, Any]) -> AugmentSpec:
+def spec_of(config: object, options: Mapping[str, Any]) -> tuple[AugmentSpec, dict[str, Any]]:
     """What a script asks for: options by name, over those of a file.
 
     Parameters
@@ -71,6 +75,12 @@ def spec_of(config: object, options: Mapping[str, Any]) -> AugmentSpec:
         A file as for `read_pipeline`, or a pipeline in either of its forms.
     options : mapping
         As for `AugmentSpec.of`; None where a script says nothing.
+
+    Returns
+    -------
+    spec : AugmentSpec
+    run : dict
+        What a file says of how the work is done, as for `RunSpec`.
 
     Raises
     ------
@@ -85,16 +95,24 @@ def spec_of(config: object, options: Mapping[str, Any]) -> AugmentSpec:
     if isinstance(config, Group):
         pipeline = config
     elif isinstance(config, (str, bytes, os.PathLike)):
-        said, pipeline = read_pipeline(os.fsencode(config), known, SWITCHES)
+        said, pipeline = read_pipeline(os.fsencode(config), (*known, *_RUN, *_SHOWN), (*SWITCHES, *_RUN[2:]))
     elif config is not None:
         pipeline = parse(config, name="config")
+    run: dict[str, Any] = {name: said.pop(name) for name in _RUN if name in said}
+    if "workers" in run:
+        run["workers"] = whole_number("workers", run["workers"])
     given = {name: value for name, value in options.items() if value is not None}
-    return AugmentSpec.of(pipeline=pipeline, **{**said, **given})
+    told = {name: value for name, value in said.items() if name not in _SHOWN}
+    return AugmentSpec.of(pipeline=pipeline, **{**told, **given}), run
 
 
 def _read(path: bytes, shown: str) -> Any:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """As JSON and YAML 1.2, knows 1e-05 for a number."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
     try:
         with open(path, "rb") as file:
             content = file.read(_MOST_BYTES + 1)
@@ -110,7 +128,7 @@ def _read(path: bytes, shown: str) -> Any:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _MOST_DEPTH:
                 raise UsageError(f"{shown}, line {event.start_mark.line + 1}: nested deeper than {_MOST_DEPTH}")
-        loader = yaml.SafeLoader(content)
+        loader = Loader(content)
         return _plain(loader.get_single_node(), loader, shown)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(f"{shown}: not YAML: {' '.join(str(error).split())}") from None

@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli import catalogue
-from patchcli.copies import ALL, AugmentSpec
 from patchcli.augmenter import KERAS, Augmenter, resolved
+from patchcli.copies import ALL, AugmentSpec
 from patchcli.errors import DamagedFile, UsageError
 from patchcli.io.dataset import Dataset
 from patchcli.io.fitted import blocks_of, statistics_of
 from patchcli.io.patchfile import read_names
 from patchcli.pipeline import Array, Group, steps_of
 from patchcli.records import Recipe
+from patchcli.seeding import Before, identity
 from patchcli.specs import Size
 from patchcli.standardize import Statistics
 
@@ -42,8 +43,6 @@ class Prepared:
         The one that is augmented; None: all patches are.
     chosen : bool (n,)
         The patches that are augmented.
-    again : bool
-        Whether the patches are copies already.
     """
 
     dataset: Dataset
@@ -51,7 +50,19 @@ class Prepared:
     pipeline: Group
     split: str | None
     chosen: npt.NDArray[np.bool_]
-    again: bool
+
+    def before(self, rows: npt.NDArray[np.int64]) -> list[Before]:
+        """What tells patches of one place apart, for those that are copies already."""
+        tables = self.dataset.tables
+        if "copy" not in tables:
+            return [()] * len(rows)
+        return list(zip(tables["digest"][rows].tolist(), tables["copy"][rows].tolist(), strict=True))
+
+    def ranks(self, rows: npt.NDArray[np.int64]) -> list[int]:
+        """Numbers to choose patches by: of their identities, so that the order of the rows does not matter."""
+        tables, path, seed = self.dataset.tables, self.dataset.sources.path, self.spec.seed
+        places = zip(tables["source"][rows].tolist(), tables["coords"][rows].tolist(), self.before(rows), strict=True)
+        return [identity(seed, path[source], (x, y), 0, before=before) for source, (x, y), before in places]
 
     def augmenter(self, statistics: Statistics | None) -> Augmenter:
         """What makes the copies."""
@@ -119,7 +130,7 @@ def prepare(src: bytes, spec: AugmentSpec, beat: Beat = lambda *_: None) -> Prep
         chosen = dataset.tables["split"] == dataset.splits.index(split)
     if facts.dtype == np.float32:
         _check_levels(dataset, pipeline, np.flatnonzero(chosen), beat)
-    return Prepared(dataset, spec, pipeline, split, chosen, "copy" in dataset.tables)
+    return Prepared(dataset, spec, pipeline, split, chosen)
 
 
 def _split(dataset: Dataset, spec: AugmentSpec) -> str | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from patchcli.augmenter import Augmenter
 from patchcli.errors import UsageError
@@ -41,7 +40,7 @@ class Augmented:
     """
 
     def __init__(self, src: str | os.PathLike[str], *, config: object = None, **options: Any) -> None:
-        self.spec = spec_of(config, options)
+        self.spec, _ = spec_of(config, options)
         self._prepared = prepare(os.fsencode(src), self.spec)
         self._tables = self._prepared.dataset.tables
 
@@ -86,8 +85,8 @@ class Augmented:
 
     def _made(self, augmenter: Augmenter, row: int, copy: int) -> Array:
         patch = self._prepared.dataset.read(np.array([row]))[0]
-        pixels = int(self._tables["digest"][row]) if self._prepared.again else 0
-        return augmenter.copy(patch, self._path(row), self._xy(row), copy, pixels=pixels)
+        before = self._prepared.before(np.array([row]))[0]
+        return augmenter.copy(patch, self._path(row), self._xy(row), copy, before=before)
 
     def _path(self, row: int) -> bytes:
         path: bytes = self._prepared.dataset.sources.path[self._tables["source"][row]]
@@ -102,8 +101,7 @@ class Augmented:
         rows = np.flatnonzero(self._prepared.chosen)
         if not len(rows):
             raise UsageError("there is no patch to be augmented")
-        digest, seed = self._tables["digest"], self.spec.seed
-        rank = {row: xxhash.xxh3_64_intdigest(b"%d,%d" % (row, digest[row]), seed=seed) for row in rows.tolist()}
+        rank = dict(zip(rows.tolist(), self._prepared.ranks(rows), strict=True))
         labels = self._tables["labels"][rows].tolist()
         waiting: dict[int, list[int]] = {}
         for row, label in sorted(zip(rank, labels, strict=True), key=lambda item: rank[item[0]]):

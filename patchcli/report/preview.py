@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 from patchcli.io.publish import new_run
 from patchcli.report.figures import SheetRow, contact_sheet
-from patchcli.summaries import Sampled
+from patchcli.summaries import Drawn, Sampled
 
 
-def draw(sheet: str, sampled: Iterable[Sampled], *, heading: str, caption: str) -> str:
-    """Write a PNG of some patches and their copies; what it shows, in words.
+def draw(sheet: str, sampled: Iterable[Sampled], *, heading: str, caption: str) -> Drawn:
+    """Write a PNG of some patches and their copies.
 
     Raises
     ------
@@ -22,4 +22,4 @@ def draw(sheet: str, sampled: Iterable[Sampled], *, heading: str, caption: str) 
     n_copies = len(rows[0].patches) - 1
     columns = ["original", *(f"copy {number + 1}" for number in range(n_copies))]
     contact_sheet(rows, heading=heading, columns=columns, caption=caption).write(os.fsencode(sheet), new_run())
-    return f"{len(rows)} patches with {n_copies} {'copies' if n_copies > 1 else 'copy'} each"
+    return Drawn(sheet, len(rows), n_copies)

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from patchcli.copies import MOST_COPIES, AugmentSpec, Copies, deal, plan_copies
 from patchcli.augmenter import names_albumentations
+from patchcli.copies import MOST_COPIES, AugmentSpec, Copies, deal, plan_copies
 from patchcli.errors import UsageError
 from patchcli.io import publish
 from patchcli.io.fitted import MOST_FITTED
@@ -43,9 +43,9 @@ def augment(
     *,
     config: object = None,
     workers: int | None = None,
-    executor: ExecutorName = "process",
-    overwrite: bool = False,
-    dry_run: bool = False,
+    executor: ExecutorName | None = None,
+    overwrite: bool | None = None,
+    dry_run: bool | None = None,
     progress: ProgressCallback = no_progress,
     **options: Any,
 ) -> AugmentSummary:
@@ -77,8 +77,9 @@ def augment(
         Options, pipeline or splits that cannot be; nothing was written.
     OutputConflict, NotEnoughSpace, DamagedFile, WorkerDied
     """
-    spec = spec_of(config, options)
-    run = RunSpec(workers=workers, executor=executor, overwrite=overwrite, dry_run=dry_run)
+    spec, said = spec_of(config, options)
+    given = {"workers": workers, "executor": executor, "overwrite": overwrite, "dry_run": dry_run}
+    run = RunSpec(**{**said, **{name: value for name, value in given.items() if value is not None}})
     return _Augmentation(os.fsencode(src), os.fsencode(out), spec, run, progress).summary()
 
 
@@ -100,7 +101,7 @@ class _Augmentation:
             warm_up("patchcli.run.copies", *["patchcli.transforms"] * names_albumentations(self.spec.pipeline))
         prepared = prepare(self.src, self.spec, self._beat)
         tables, facts = prepared.dataset.tables, prepared.dataset.facts
-        copies = plan_copies(self.spec, tables["labels"], tables["digest"], prepared.chosen)
+        copies = plan_copies(self.spec, tables["labels"], prepared.chosen, prepared.ranks)
         kind = prepared.augmenter(None).dtype
         patch_bytes = int(np.prod(facts.patch_shape)) * kind.itemsize
         spans = deal(len(copies.origin), patch_bytes, self.spec.shard_size)
@@ -160,7 +161,7 @@ class _Augmentation:
                 rows=rows,
                 sources=sources,
                 expected=dataset.tables["digest"][origin],
-                again=prepared.again,
+                before=prepared.before(origin),
                 pipeline=prepared.pipeline,
                 seed=self.spec.seed,
                 standard=self.spec.standard,

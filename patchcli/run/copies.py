@@ -22,6 +22,7 @@ from patchcli.io.tables import RowColumns, SourceColumns, file_tables
 from patchcli.io.whole import whole_shard
 from patchcli.pipeline import Array, Group
 from patchcli.records import ShardRecord, Task, show
+from patchcli.seeding import Before
 from patchcli.standardize import Standard, Statistics
 from patchcli.stats import NOTHING, block_moments
 
@@ -41,8 +42,8 @@ class CopyTask(Task):
         Columns of the shard; the digests are still empty.
     expected : uint64 (n,)
         Digest of the input's patch that each row is made of.
-    again : bool
-        Whether the input's patches are copies already.
+    before : list of tuple
+        For each row, the digest and the copy number of a patch that is a copy already.
     """
 
     facts: Facts
@@ -50,7 +51,7 @@ class CopyTask(Task):
     rows: RowColumns
     sources: SourceColumns
     expected: npt.NDArray[np.uint64]
-    again: bool
+    before: list[Before]
     pipeline: Group
     seed: int
     standard: Standard
@@ -117,7 +118,7 @@ def _copies(task: CopyTask, augmenter: Augmenter, note: Callable[[int], None]) -
     if origin is None or copy is None:
         raise TypeError("a task for copies says what they are copies of")
     coords, copies, source = rows.coords.tolist(), copy.tolist(), rows.source.tolist()
-    paths, pixels = task.sources.path, task.expected.tolist() if task.again else [0] * len(rows)
+    paths, before = task.sources.path, task.before
     step = max(1, BLOCK_BYTES // task.recipe.patch_bytes)
     block = np.empty((min(step, len(rows)), *task.recipe.patch_shape), augmenter.dtype)
     for start in range(0, len(rows), step):
@@ -128,6 +129,6 @@ def _copies(task: CopyTask, augmenter: Augmenter, note: Callable[[int], None]) -
         note(start)
         for at, row in enumerate(span):
             patch = patches[place[at]]
-            block[at] = augmenter.copy(patch, paths[source[row]], coords[row], copies[row], pixels=pixels[row])
+            block[at] = augmenter.copy(patch, paths[source[row]], coords[row], copies[row], before=before[row])
         yield span, block[: len(span)]
     stored.close()
