@@ -16,7 +16,7 @@ from patchcli.errors import UsageError
 from patchcli.keras_ranges import KerasRanges
 from patchcli.pipeline import Group, Step, plain
 from patchcli.plan import MOST_ROWS
-from patchcli.specs import SHARD_BYTES, Compression, check_choice, check_switch, parse_bytes
+from patchcli.specs import SHARD_BYTES, Compression, check_choice, check_switch, check_whole, parse_bytes
 from patchcli.standardize import Standard
 
 MOST_COPIES: Final = 2**15 - 1

@@ -124,14 +124,18 @@ def _read(path: bytes, shown: str) -> Any:
         depth = 0
         for event in yaml.parse(content, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise UsageError(f"{shown}, line {event.start_mark.line + 1}: anchors and aliases are not taken")
+                raise UsageError(f"{_where(event, shown)}: anchors and aliases are not taken")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _MOST_DEPTH:
-                raise UsageError(f"{shown}, line {event.start_mark.line + 1}: nested deeper than {_MOST_DEPTH}")
+                raise UsageError(f"{_where(event, shown)}: nested deeper than {_MOST_DEPTH}")
         loader = Loader(content)
         return _plain(loader.get_single_node(), loader, shown)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(f"{shown}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def _where(event: Any, shown: str) -> str:
+    return f"{shown}, line {event.start_mark.line + 1}"
 
 
 def _plain(node: Any, loader: Any, shown: str) -> Any:
@@ -141,7 +145,6 @@ def _plain(node: Any, loader: Any, shown: str) -> Any:
     if node is None:
         return None
     line = node.start_mark.line + 1
-    where = f"{shown}, line {line}"
     if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
         listed = _Lines(_plain(one, loader, shown) for one in node.value)
         listed.line = line
@@ -152,7 +155,7 @@ def _plain(node: Any, loader: Any, shown: str) -> Any:
         for key_node, value_node in node.value:
             key = _plain(key_node, loader, shown)
             if not isinstance(key, (str, int, float, bool)) or key in marked:
-                raise UsageError(f"{shown}, line {key_node.start_mark.line + 1}: {key!r} is no key, or stands twice")
+                raise UsageError(f"{_where(key_node, shown)}: {key!r} is no key, or stands twice")
             marked[key] = _plain(value_node, loader, shown)
         return marked
     if isinstance(node, yaml.ScalarNode) and node.tag.rpartition(":")[2] in _TAGS:
@@ -162,5 +165,5 @@ def _plain(node: Any, loader: Any, shown: str) -> Any:
             value.line = line
         return value
     raise UsageError(
-        f"{where}: {node.tag.rpartition(':')[2]!r} values are not taken: plain numbers, text, lists, mappings"
+        f"{_where(node, shown)}: {node.tag.rpartition(':')[2]!r} values are not taken: plain numbers, text, lists, mappings"
     )
