@@ -16,11 +16,14 @@ from patchcli.errors import UsageError
 from patchcli.keras_ranges import KerasRanges
 from patchcli.pipeline import Group, Step, plain
 from patchcli.plan import MOST_ROWS
-from patchcli.specs import SHARD_BYTES, Compression, check_choice, check_switch, check_whole, parse_bytes
+from patchcli.specs import Compression, check_choice, check_switch, check_whole, parse_bytes
 from patchcli.standardize import Standard
 
 MOST_COPIES: Final = 2**15 - 1
 """Copies of one patch: `/copy` is int16."""
+
+SHARD_BYTES: Final = 64 * 2**20
+"""Smaller than those of `extract`: there is more work in each byte, and a shard is what one worker does."""
 
 ALL: Final = "all"
 """`only_split` that means every split."""

@@ -103,7 +103,7 @@ def _switch(name: str, text: str) -> Callable[[F], F]:
     show_default="off",
     help="Print what a pipeline can hold, with parameters and defaults, and for which patches.",
 )
-@options.shard_size()
+@options.shard_size("64MiB", " One worker makes one.")
 @options.compression
 @options.workers
 @options.executor

@@ -82,7 +82,7 @@ _SPEC, _RUN = ExtractSpec(), RunSpec()
     help="Order images by a hash of --seed and path, so that shards mix classes.",
 )
 @options.seed
-@options.shard_size(" An image is split only when its patches alone exceed four shards.")
+@options.shard_size("256MiB", " An image is split only when its patches alone exceed four shards.")
 @options.compression
 @options.workers
 @options.executor

@@ -103,10 +103,10 @@ def seed(command: F) -> F:
     )(command)
 
 
-def shard_size(more: str = "") -> Callable[[F], F]:
-    """`--shard-size`, with more to say about it."""
+def shard_size(default: str, more: str) -> Callable[[F], F]:
+    """`--shard-size`, with its default and more to say about it."""
     return click.option(
-        "--shard-size", default="256MiB", show_default=True, metavar="BYTES", help=f"Target size of a shard.{more}"
+        "--shard-size", default=default, show_default=True, metavar="BYTES", help=f"Target size of a shard.{more}"
     )
 
 

@@ -88,7 +88,8 @@ def _pipeline_lines(steps: Sequence[Any], indent: str) -> Iterator[str]:
     for step in steps:
         name, said = next(iter(step.items()))
         inner = said.get("transforms") if isinstance(said, dict) else None
-        arguments = ", ".join(_argument(item) for item in said.items() if item[0] != "transforms")
+        listed = sorted((item for item in said.items() if item[0] != "transforms"), key=lambda item: item[0] == "p")
+        arguments = ", ".join(map(_argument, listed))
         yield f"{indent}{name}({arguments})"
         if isinstance(inner, list):
             yield from _pipeline_lines(inner, indent + "  ")
