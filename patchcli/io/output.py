@@ -153,13 +153,23 @@ def _conflict(out: bytes, there: bytes, recipe: Recipe, what: str, different: Di
 
 
 def _different_settings(facts: Facts, recipe: Recipe) -> list[str]:
-    new = json.loads(recipe.settings)
-    keys = sorted(new.keys() | facts.settings.keys())
+    old, new = dict(_flat(facts.settings)), dict(_flat(json.loads(recipe.settings)))
+    keys = sorted(new.keys() | old.keys())
     return [
-        f"  {key}: {setting_text(facts.settings.get(key))} -> {setting_text(new.get(key))}"
+        f"  {key}: {setting_text(old[key]) if key in old else '-'} -> {setting_text(new[key]) if key in new else '-'}"
         for key in keys
-        if facts.settings.get(key) != new.get(key)
+        if old.get(key) != new.get(key) or (key in old) != (key in new)
     ]
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by path, so that a difference deep in a pipeline is said alone: `augment.pipeline.2.GaussNoise.p`."""
+    nested = isinstance(value, list) and any(isinstance(one, dict) for one in value)
+    if not isinstance(value, dict) and not nested:
+        yield name, value
+        return
+    for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _flat(one, f"{name}.{key}" if name else str(key))
 
 
 def different_inputs(plan: Plan, progress: ProgressCallback, file: Any, facts: Facts) -> list[str]:

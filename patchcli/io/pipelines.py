@@ -165,5 +165,6 @@ def _plain(node: Any, loader: Any, shown: str) -> Any:
             value.line = line
         return value
     raise UsageError(
-        f"{_where(node, shown)}: {node.tag.rpartition(':')[2]!r} values are not taken: plain numbers, text, lists, mappings"
+        f"{_where(node, shown)}: {node.tag.rpartition(':')[2]!r} values are not taken: "
+        f"plain numbers, text, lists and mappings are"
     )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from patchcli.augmenter import Augmenter
 from patchcli.cut import BLOCK_BYTES
+from patchcli.errors import PatchcliError, UsageError
 from patchcli.io.patchfile import Facts
 from patchcli.io.publish import Draft, write_error
 from patchcli.io.shard import digests, new_writer, root_attributes
@@ -127,8 +128,14 @@ def _copies(task: CopyTask, augmenter: Augmenter, note: Callable[[int], None]) -
         patches = stored.read(wanted)
         stored.compare(patches, wanted, task.expected[start + first])
         note(start)
-        for at, row in enumerate(span):
-            patch = patches[place[at]]
-            block[at] = augmenter.copy(patch, paths[source[row]], coords[row], copies[row], before=before[row])
+        row = start
+        try:
+            for row in span:
+                patch = patches[place[row - start]]
+                block[row - start] = augmenter.copy(
+                    patch, paths[source[row]], coords[row], copies[row], before=before[row]
+                )
+        except UsageError as error:  # it went well on made-up patches before the run: this one is special
+            raise PatchcliError(f"copy {copies[row]} cannot be made: {error}: {task.place(row)}") from error
         yield span, block[: len(span)]
     stored.close()
