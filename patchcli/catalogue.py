@@ -21,7 +21,8 @@ from patchcli.pipeline import Step
 _ANY_DTYPE: Final = ("uint8", "uint16", "float32")
 _ONLY_8: Final = ("uint8",)
 _ANY_CHANNELS: Final = "any number of channels"
-_ONE_OR_THREE: Final = "1 or 3 channels"
+_ONE_OR_ONE_THREE_FOUR: Final = "1, 3 or 4 channels"
+_THREE: Final = "1 or 3 channels"
 _THREE: Final = "3 channels"
 _TWO_OR_MORE: Final = "2 or more channels"
 
@@ -37,7 +38,7 @@ _TABLE: Final = (
     ("nothing", _ANY_DTYPE, _ANY_CHANNELS, "NoOp"),
     # 16-bit patches go through float32, which holds all of their 65,536 levels: albumentations knows 8 bits and 0 to 1
     ("blur", _ANY_DTYPE, _ANY_CHANNELS, "Blur GaussianBlur MotionBlur AdvancedBlur Defocus GlassBlur ZoomBlur"),
-    ("blur", _ONLY_8, _ANY_CHANNELS, "MedianBlur"),
+    ("blur", _ONLY_8, _ONE_THREE_FOUR, "MedianBlur"),
     ("sharpness", _ANY_DTYPE, _ANY_CHANNELS, "Sharpen UnsharpMask Emboss RingingOvershoot"),
     ("noise", _ANY_DTYPE, _ANY_CHANNELS, "GaussNoise AdditiveNoise MultiplicativeNoise ShotNoise SaltAndPepper"),
     ("noise", _ANY_DTYPE, _THREE, "ISONoise"),
@@ -119,7 +120,7 @@ class Support:
 
     def takes_channels(self, n: int) -> bool:
         """Whether patches of `n` channels will do."""
-        allowed = {_ONE_OR_THREE: n in {1, 3}, _THREE: n == 3, _TWO_OR_MORE: n >= 2}
+        allowed = {_ONE_OR_THREE: n in {1, 3}, _ONE_THREE_FOUR: n in {1, 3, 4}, _THREE: n == 3, _TWO_OR_MORE: n >= 2}
         return allowed.get(self.channels, True)
 
 

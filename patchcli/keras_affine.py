@@ -164,8 +164,9 @@ def affine_matrix(drawn: KerasDraw, size: tuple[int, int]) -> npt.NDArray[np.flo
     xx, xy = cos * zx, -math.sin(turn + lean) * zy
     yx, yy = sin * zx, math.cos(turn + lean) * zy
     cx, cy = (size[1] - 1) / 2, (size[0] - 1) / 2
-    x = cx - xx * cx - xy * cy + cos * drawn.tx - sin * drawn.ty
-    y = cy - yx * cx - yy * cy + sin * drawn.tx + cos * drawn.ty
+    # in the order in which Keras' matrices add it: a shift of -1e-17 px moves no border out of the patch
+    x = cx + (cos * drawn.tx - sin * drawn.ty) - (xx * cx + xy * cy)
+    y = cy + (sin * drawn.tx + cos * drawn.ty) - (yx * cx + yy * cy)
     return np.array([[xx, xy, x], [yx, yy, y]])
 
 

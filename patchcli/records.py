@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from patchcli.specs import Compression, ExtractSpec, Size
 
+T = TypeVar("T", bound="Task")
 SkipKind = Literal["ignored", "small", "unreadable"]
 
 _ITEM_BYTES: Final = {"uint8": 1, "uint16": 2, "float32": 4}
@@ -176,6 +177,10 @@ class Task:
     run: str
     digest: str = ""
     skipped: tuple[Skipped, ...] = ()
+
+    def ready(self: T) -> T:
+        """What travels to a worker: this task, with what is only put together then."""
+        return self
 
     def rows_begun(self, noted: int) -> int:
         """Rows that are done, from what a worker noted last."""

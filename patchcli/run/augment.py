@@ -24,7 +24,7 @@ from patchcli.io.prepared import Prepared, prepare
 from patchcli.io.tables import RowColumns, SourceColumns
 from patchcli.pipeline import Array
 from patchcli.records import Progress, ProgressCallback, Recipe, no_progress, show
-from patchcli.run.copies import LISTING, CopyTask, keep_or_build
+from patchcli.run.copies import LISTING, Columns, CopyTask, keep_or_build
 from patchcli.run.executors import warm_up
 from patchcli.run.making import Making
 from patchcli.run.preflight import check_disk, check_memory, check_place, check_plugin, count_workers
@@ -146,8 +146,6 @@ class _Augmentation:
     ) -> Iterator[CopyTask]:
         dataset = prepared.dataset
         for k, span in enumerate(spans):
-            origin, copy = copies.origin[span.start : span.stop], copies.copy[span.start : span.stop]
-            rows, sources = _columns(dataset.tables, origin, copy)
             yield CopyTask(
                 shard=k,
                 path=making.paths[k],
@@ -158,10 +156,7 @@ class _Augmentation:
                 skipped=dataset.skipped if len(spans) == 1 else (),
                 facts=dataset.facts,
                 listing={name: dataset.tables[name] for name in LISTING if name in dataset.tables},
-                rows=rows,
-                sources=sources,
-                expected=dataset.tables["digest"][origin],
-                before=prepared.before(origin),
+                columns=partial(_columns, dataset.tables, copies, span),
                 pipeline=prepared.pipeline,
                 seed=self.spec.seed,
                 standard=self.spec.standard,
@@ -215,8 +210,9 @@ def _check_apart(src: bytes, out: bytes) -> None:
         raise UsageError(f"{os.fsdecode(out)}: its shards would stand beside the input, a shard: write to another file")
 
 
-def _columns(tables: dict[str, Array], origin: Array, copy: Array) -> tuple[RowColumns, SourceColumns]:
-    """What each row of a shard is, and the sources of its rows."""
+def _columns(tables: dict[str, Array], copies: Copies, span: range) -> Columns:
+    """What each row of a shard is."""
+    origin, copy = copies.origin[span.start : span.stop], copies.copy[span.start : span.stop]
     used, source = np.unique(tables["source"][origin], return_inverse=True)
     columns = {name: tables[f"sources/{name}"][used] for name in ("width", "height", "sha256", "label")}
     rows = RowColumns(
@@ -230,7 +226,12 @@ def _columns(tables: dict[str, Array], origin: Array, copy: Array) -> tuple[RowC
     )
     names = (read_names(tables[f"sources/{name}"][used]) for name in ("path", "group"))
     path, group = names
-    return rows, SourceColumns(path=path, group=group, **columns)
+    return Columns(
+        rows=rows,
+        sources=SourceColumns(path=path, group=group, **columns),
+        expected=tables["digest"][origin],
+        copy_before=tables["copy"][origin] if "copy" in tables else None,
+    )
 
 
 def _worker_bytes(recipe: Recipe, most_rows: int, prepared: Prepared) -> int:

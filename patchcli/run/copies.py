@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -31,6 +31,32 @@ LISTING: Final = ("shards/name", "shards/bytes", "shards/digest", "shards/row_st
 """Tables of an index that say where its patches are."""
 
 
+class Columns(NamedTuple):
+    """What the rows of a shard of copies are.
+
+    Attributes
+    ----------
+    rows : RowColumns
+        The digests are still empty.
+    sources : SourceColumns
+    expected : uint64 (n,)
+        Digest of the input's patch that each row is made of.
+    copy_before : int16 (n,) or None
+        Its copy number, where it is a copy already.
+    """
+
+    rows: RowColumns
+    sources: SourceColumns
+    expected: npt.NDArray[np.uint64]
+    copy_before: npt.NDArray[np.int16] | None
+
+    def before(self) -> list[Before]:
+        """For each row, what tells its patch from others of the same place where it is a copy already."""
+        if self.copy_before is None:
+            return [()] * len(self.rows)
+        return list(zip(self.expected.tolist(), self.copy_before.tolist(), strict=True))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CopyTask(Task):
     """A shard of copies; its worker notes the number of rows begun.
@@ -39,30 +65,32 @@ class CopyTask(Task):
     ----------
     facts, listing
         Of the input, as it was looked at when this was planned.
-    rows, sources
-        Columns of the shard; the digests are still empty.
-    expected : uint64 (n,)
-        Digest of the input's patch that each row is made of.
-    before : list of tuple
-        For each row, the digest and the copy number of a patch that is a copy already.
+    columns : Columns or callable
+        What the rows are; a callable until it travels, for those of all shards would fill the memory.
     """
 
     facts: Facts
     listing: dict[str, Array]
-    rows: RowColumns
-    sources: SourceColumns
-    expected: npt.NDArray[np.uint64]
-    before: list[Before]
+    columns: Columns | Callable[[], Columns]
     pipeline: Group
     seed: int
     standard: Standard
     statistics: Statistics | None
 
+    @property
+    def known(self) -> Columns:
+        """What the rows are."""
+        return self.columns() if callable(self.columns) else self.columns
+
+    def ready(self) -> CopyTask:
+        """This task with its columns."""
+        return replace(self, columns=self.known)
+
     def place(self, noted: int) -> str:
         """The row that was being made, and its source."""
-        row = min(noted, self.n_rows - 1)
-        x, y = self.rows.coords[row].tolist()
-        image = show(self.sources.path[self.rows.source[row]])
+        row, known = min(noted, self.n_rows - 1), self.known
+        x, y = known.rows.coords[row].tolist()
+        image = show(known.sources.path[known.rows.source[row]])
         return f"row {row} of this shard, a copy of the patch at ({x}, {y}) of {image}"
 
 
@@ -88,7 +116,8 @@ def keep_or_build(task: CopyTask, note: Callable[[int], None]) -> ShardRecord:
 
 
 def _build(task: CopyTask, note: Callable[[int], None]) -> ShardRecord:
-    recipe, rows = task.recipe, task.rows
+    recipe, known = task.recipe, task.known
+    rows, sources = known.rows, known.sources
     augmenter = Augmenter(
         task.pipeline,
         task.seed,
@@ -100,33 +129,35 @@ def _build(task: CopyTask, note: Callable[[int], None]) -> ShardRecord:
     role = "single" if recipe.n_shards == 1 else "shard"
     total = NOTHING
     with Draft(task.path, task.run) as draft:
-        foreseen = file_tables(rows, task.sources, recipe, task.skipped, NOTHING)
+        foreseen = file_tables(rows, sources, recipe, task.skipped, NOTHING)
         writer = new_writer(draft, root_attributes(role, recipe, task.shard), recipe, len(rows), foreseen)
         with contextlib.closing(writer):
-            for span, patches in _copies(task, augmenter, note):
+            for span, patches in _copies(task, known, augmenter, note):
                 rows.digest[span.start : span.stop] = digests(patches)
                 total += block_moments(patches)
                 writer.add(patches)
-            n_bytes, digest = writer.finish(file_tables(rows, task.sources, recipe, task.skipped, total))
+            n_bytes, digest = writer.finish(file_tables(rows, sources, recipe, task.skipped, total))
             draft.publish()
     return ShardRecord(task.shard, "built", n_bytes, digest)
 
 
-def _copies(task: CopyTask, augmenter: Augmenter, note: Callable[[int], None]) -> Iterator[tuple[range, Array]]:
+def _copies(
+    task: CopyTask, known: Columns, augmenter: Augmenter, note: Callable[[int], None]
+) -> Iterator[tuple[range, Array]]:
     """The rows in blocks of about 1 MiB, which the next step overwrites."""
     stored = Shards(task.facts, task.listing)
-    rows, origin, copy = task.rows, task.rows.origin, task.rows.copy
+    rows, origin, copy = known.rows, known.rows.origin, known.rows.copy
     if origin is None or copy is None:
         raise TypeError("a task for copies says what they are copies of")
     coords, copies, source = rows.coords.tolist(), copy.tolist(), rows.source.tolist()
-    paths, before = task.sources.path, task.before
+    paths, before = known.sources.path, known.before()
     step = max(1, BLOCK_BYTES // task.recipe.patch_bytes)
     block = np.empty((min(step, len(rows)), *task.recipe.patch_shape), augmenter.dtype)
     for start in range(0, len(rows), step):
         span = range(start, min(start + step, len(rows)))
         wanted, first, place = np.unique(origin[start : span.stop], return_index=True, return_inverse=True)
         patches = stored.read(wanted)
-        stored.compare(patches, wanted, task.expected[start + first])
+        stored.compare(patches, wanted, known.expected[start + first])
         note(start)
         row = start
         try:

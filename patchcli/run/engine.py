@@ -115,7 +115,7 @@ class Crew(Generic[T]):
             def report(noted: int, task: T = task) -> None:
                 self._tick([(task, noted)])
 
-            yield SerialExecutor().submit(self._work, task, report).result()
+            yield SerialExecutor().submit(self._work, task.ready(), report).result()
 
     def _run_pool(self, waiting: deque[T], n_workers: int, suspects: list[tuple[T, int]]) -> Iterator[ShardRecord]:
         """Run tasks until none waits or the pool breaks; `suspects` are then those at work, with their notes."""
@@ -127,7 +127,7 @@ class Crew(Generic[T]):
                 while waiting and free:
                     task, slot = waiting[0], free[-1]
                     pool.board[slot] = 0
-                    at_work[pool.submit(_in_slot, self._work, task, slot)] = (task, slot)
+                    at_work[pool.submit(_in_slot, self._work, task.ready(), slot)] = (task, slot)
                     waiting.popleft()
                     free.pop()
                 done, _ = wait(at_work, _TICK_SECONDS, FIRST_COMPLETED)
