@@ -83,7 +83,7 @@ class CopyTask(Task):
         return self.columns() if callable(self.columns) else self.columns
 
     def ready(self) -> CopyTask:
-        """This task with its columns."""
+        """The task with its columns."""
         return replace(self, columns=self.known)
 
     def place(self, noted: int) -> str:
