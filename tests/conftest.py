@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zlib
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +11,10 @@ from typing import Protocol
 import numpy as np
 import pytest
 from hypothesis import settings
+from photos import crops
 from PIL import Image as Pillow
+
+import patchcli
 
 settings.register_profile("patchcli", deadline=None, database=None)
 settings.load_profile("patchcli")
@@ -48,3 +52,37 @@ def tree(tmp_path: Path) -> Tree:
         return root
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return crops(tmp_path_factory.mktemp("photos") / "data", per_class=2, size=(128, 96))
+
+
+@pytest.fixture(scope="session")
+def cut(root: Path) -> Path:
+    """80 patches of 32 px in four classes, one file."""
+    patchcli.extract(root, root.parent / "in.h5", patch=32, executor="serial")
+    return root.parent / "in.h5"
+
+
+@pytest.fixture(scope="session")
+def cut_sharded(root: Path) -> Path:
+    """The same patches in several compressed shards."""
+    out = root.parent / "sharded.h5"
+    assert patchcli.extract(root, out, patch=32, executor="serial", shard_size="70kB", compression="gzip").shards > 3
+    return out
+
+
+@pytest.fixture(scope="session")
+def cut_splits(root: Path) -> Path:
+    """Patches in train and val; classes of different sizes."""
+    for number, (label, file) in enumerate((path.parent.name, path.name) for path in sorted(root.rglob("*.*"))):
+        folder = root.parent / "splits" / ("val" if number % 2 else "train") / label
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / label / file, folder / file)
+        if label == "ihc":
+            shutil.copy(root / label / file, folder / f"again{file}")
+    out = root.parent / "splits.h5"
+    patchcli.extract(root.parent / "splits", out, patch=32, executor="serial")
+    return out

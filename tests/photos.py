@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import h5py
+import numpy as np
+import xxhash
 from demo_images import packaged
 from PIL import Image
+
+import patchcli
 
 FILES = {"brick": "brick.png", "grass": "grass.png", "ihc": "ihc.png", "retina": "retina.jpg"}
 
@@ -47,3 +54,39 @@ def bytes_of(out: Path) -> dict[str, str]:
 def leftovers(folder: Path) -> list[str]:
     """Temporary files below a folder."""
     return [str(path) for path in folder.rglob(".*") if path.is_file()]
+
+
+def table(path: Path, name: str) -> np.ndarray[Any, np.dtype[Any]]:
+    """One table of a patchcli file, read by h5py."""
+    with h5py.File(path) as file:
+        return np.asarray(file[name][:])
+
+
+def by_identity(out: Path) -> dict[tuple[bytes, int, int, int], int]:
+    """Digest of each patch of an augmented data set by path, x, y and copy: what no order or storage may change."""
+    ps = patchcli.open(out)
+    rows = zip(ps.source, ps.coords.tolist(), table(out, "copy").tolist(), ps.digest.tolist(), strict=True)
+    found = {(ps.sources.path[source], x, y, copy): digest for source, (x, y), copy, digest in rows}
+    assert len(found) == len(ps)
+    return found
+
+
+def retyped(
+    single: Path, out: Path, convert: Callable[[np.ndarray[Any, np.dtype[Any]]], np.ndarray[Any, np.dtype[Any]]]
+) -> Path:
+    """A data set in one file with other pixels, of another dtype: `convert` gets all patches and gives new ones."""
+    with h5py.File(single) as file, h5py.File(out, "w", libver=("v110", "v110")) as new:
+        for name, value in file.attrs.items():
+            new.attrs.create(name, value)
+        for name in file:
+            if name not in ("patches", "digest", "stats"):
+                file.copy(name, new)
+        patches = np.ascontiguousarray(convert(file["patches"][:]))
+        new["patches"] = patches
+        digests = [xxhash.xxh3_64_intdigest(patch.tobytes()) for patch in patches]
+        new.create_dataset("digest", data=np.array(digests, np.uint64), chunks=True, fletcher32=True)
+        wide = patches.reshape(-1, patches.shape[-1]).astype(np.float64)
+        sums = {"n_pixels": np.array([len(wide)]), "sum": wide.sum(0), "sum_of_squares": (wide**2).sum(0)}
+        for name, values in {**sums, "mean": wide.mean(0), "std": wide.std(0)}.items():
+            new.create_dataset(f"stats/{name}", data=values, chunks=values.shape, fletcher32=True)
+    return out
