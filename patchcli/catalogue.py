@@ -21,8 +21,8 @@ from patchcli.pipeline import Step
 _ANY_DTYPE: Final = ("uint8", "uint16", "float32")
 _ONLY_8: Final = ("uint8",)
 _ANY_CHANNELS: Final = "any number of channels"
-_ONE_OR_ONE_THREE_FOUR: Final = "1, 3 or 4 channels"
-_THREE: Final = "1 or 3 channels"
+_ONE_OR_THREE: Final = "1 or 3 channels"
+_ONE_THREE_FOUR: Final = "1, 3 or 4 channels"
 _THREE: Final = "3 channels"
 _TWO_OR_MORE: Final = "2 or more channels"
 
