@@ -77,8 +77,7 @@ class KerasRanges:
     def of(cls, **values: object) -> KerasRanges:
         """Read ranges by Keras' names, as text of a command line or as values of a file; None is the default.
 
-        What has no effect is left out: `fill_mode` without a warp, `cval` without `constant`, brightness of 1 to 1, a
-        shift of `1` (as a whole number px in Keras: from -0 to 0).
+        What has no effect is left out: `fill_mode` without a warp, `cval` without `constant`, brightness of 1 to 1.
 
         Raises
         ------
@@ -94,7 +93,8 @@ class KerasRanges:
         for name, value in values.items():
             if name not in _READERS:
                 near = difflib.get_close_matches(name, _READERS, n=1)
-                raise UsageError(f"{name} is no argument: expected {near[0] if near else ', '.join(_READERS)}")
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_READERS)}"
+                raise UsageError(f"{name} is no argument of Keras' ranges: {hint}")
             if value is not None:
                 read[name] = _READERS[name](name, value)
         ranges = cls(**read)
@@ -158,8 +158,10 @@ def _read_shift(name: str, value: object) -> Shift:
     size = _number(name, value, expected)
     if size < 0:
         raise UsageError(f"{name} is {value!r}: expected {expected}; 0 or more, for the sign is drawn")
+    if isinstance(size, int) and size == 1:  # range(1) in Keras: it shifts nothing and does not say so
+        raise UsageError(f"{name} is 1: whole px below 1 are none; say 1.0 for up to 1 px, or 2 for whole px up to 1")
     if isinstance(size, int):
-        return range(size) if size > 1 else 0.0
+        return range(size) if size else 0.0
     return size or 0.0
 
 
