@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 from photos import bytes_of, leftovers, many
+from processes import drafting, session, wait_for
 
 import patchcli
 
 OPTIONS = ["--patch", "64", "--overlap", "0.5", "--shard-size", "24MiB", "-j", "2"]
 N_IMAGES = 16
-_FIELD_PARENT, _FIELD_SESSION = 1, 3
 
 
 @pytest.fixture(scope="module")
@@ -56,42 +56,6 @@ def started(tree: Path, out: Path, *more: str) -> Iterator[subprocess.Popen[str]
             for pid in session(process.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-
-
-def session(leader: int) -> list[int]:
-    """Processes of a session that live."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[_FIELD_SESSION]) == leader and fields[0] != "Z":
-                    found.append(int(entry.name))
-    return found
-
-
-def drafting(leader: int) -> dict[int, str]:
-    """Workers of a session by the draft that they have open."""
-    found = {}
-    for pid in session(leader):
-        with contextlib.suppress(OSError):
-            for link in Path(f"/proc/{pid}/fd").iterdir():
-                target = os.readlink(link)
-                if target.endswith(".tmp"):
-                    found[pid] = target
-    return found
-
-
-def wait_for(condition: object, seconds: float = 20.0) -> object:
-    """Poll until a callable gives something true."""
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.005)
-    raise AssertionError("waited in vain")
 
 
 @pytest.mark.parametrize(
