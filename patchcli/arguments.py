@@ -175,7 +175,8 @@ def _check_sizes(step: Step, arguments: Mapping[str, Any], shape: tuple[int, int
     if isinstance(shear, dict) and set(shear) != {"x", "y"}:
         raise wrong(step, "shear", shear, "both x and y are needed: albumentations takes 1 degree for what is not said")
     highest = max((n for n in _leaves(arguments.get("min_max_height")) if isinstance(n, int)), default=0)
-    if highest > height or highest * arguments.get("w2h_ratio", 1) > width:
+    ratio = max((n for n in _leaves(arguments.get("w2h_ratio", 1)) if isinstance(n, int | float)), default=1)
+    if highest > height or highest * ratio > width:
         raise wrong(step, "min_max_height", highest, f"larger than the patches of {width}x{height} px")
 
 

@@ -191,15 +191,21 @@ def check_support(step: Step, shape: tuple[int, int, int], dtype: npt.DTypeLike)
 MOST: Final = {
     # what an argument may be at most: beyond, albumentations would take hours or all memory, and say nothing
     **dict.fromkeys(("num_holes_range", "n_segments"), 10_000),
-    **dict.fromkeys(("num_masks_x", "num_masks_y", "src_radius", "px", "max_size"), 4096),
+    **dict.fromkeys(("num_masks_x", "num_masks_y", "src_radius", "max_size"), 4096),
     **dict.fromkeys(("sigma", "sigma_limit", "sigma_x_limit", "sigma_y_limit", "gauss_sigma", "plasma_size"), 1024),
-    **dict.fromkeys(("number_of_patches", "num_flare_circles_range", "drop_length"), 1024),
+    **dict.fromkeys(("px", "number_of_patches", "num_flare_circles_range", "drop_length"), 1024),
     **dict.fromkeys(("num_steps", "num_grid_xy", "grid", "holes_number_xy"), 256),
     **dict.fromkeys(("blur_limit", "kernel_size", "blur_value", "tile_grid_size", "max_delta"), 255),
     **dict.fromkeys(("iterations", "radius", "num_shadows_limit", "shadow_dimension", "drop_width"), 100),
     **dict.fromkeys(("max_factor", "num_control_points", "percent"), 10),
 }
-MOST_OF: Final = {("Morphological", "scale"): 255, ("Perspective", "scale"): 1}
+MOST_OF: Final = {
+    ("Morphological", "scale"): 255,
+    ("Perspective", "scale"): 1,
+    ("GlassBlur", "sigma"): 100,
+    ("GlassBlur", "iterations"): 20,
+    ("ToGray", "num_output_channels"): 3,
+}
 """Likewise, where the word means another thing elsewhere."""
 LEAST_OF: Final = {("ZoomBlur", "step_factor"): 0.002}
 
