@@ -167,6 +167,10 @@ def _group(group: Group, streams: Streams, shape: _Shape, dtype: np.dtype[Any]) 
     return run
 
 
+# A group that OneOf has chosen happens for certain, of whatever kind. albumentations' SomeOf rolls its own p even then,
+# against what its OneOf says.
+
+
 def _one_of(group: Group, nodes: list[tuple[float, _Run]], streams: Streams) -> _Run:
     possible = [(p, step) for p, step in nodes if p]
     if not possible:

@@ -111,10 +111,9 @@ def parse(value: object, *, name: str) -> Group:
     UsageError
         Not of one of these forms, or deeper than `MOST_DEPTH`. Names and arguments of transforms are not looked at.
     """
-    if isinstance(value, Mapping) and "transform" in value:
-        value = _from_saved(value["transform"], name, 1)
-    elif isinstance(value, Mapping) and "__class_fullname__" in value:
-        value = _from_saved(value, name, 1)
+    if isinstance(value, Mapping) and value.keys() & {"transform", "__class_fullname__"}:
+        saved = _from_saved(value.get("transform", value), name, 1)
+        value = saved if isinstance(saved, list) else [saved]
     if not isinstance(value, list):
         raise UsageError(
             f"{_at(name, value)}: a pipeline is a list of transforms, such as [HorizontalFlip: {{p: 0.5}}]"
@@ -214,6 +213,7 @@ def _from_saved(value: object, name: str, depth: int) -> Any:
     for key in _NOT_FOR_IMAGES:
         if said.get(key):
             raise UsageError(f"{place}: {key} is set: patches have no boxes or keypoints")
+    said.setdefault("transforms", [])
     if depth > 1 or said.get("p", 1.0) != 1.0:
         return _marked({"Sequential": {"transforms": said["transforms"], "p": said.get("p", 1.0)}}, value)
     return said["transforms"]
@@ -237,5 +237,6 @@ def _at(name: str, value: object) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    # Python refuses to write out whole numbers of thousands of digits
+    text = "a very large number" if isinstance(value, int) and abs(value) > 10**60 else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

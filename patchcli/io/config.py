@@ -94,4 +94,5 @@ def _as_text(name: str, value: Any, is_switch: bool, shown: str) -> Any:
         return ("x" if name in ("patch", "stride") else ",").join(map(str, value))
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return str(value)
-    raise UsageError(f"{shown}: {name} is a {type(value).__name__}: expected text, a number or a list")
+    found = "a mapping" if isinstance(value, dict) else f"a {type(value).__name__}"
+    raise UsageError(f"{shown}: {name} is {found}: expected text, a number or a list")

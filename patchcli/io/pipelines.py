@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from patchcli.copies import SWITCHES, AugmentSpec, whole_number
@@ -18,8 +19,17 @@ _MOST_BYTES: Final = 1 << 20
 _MOST_DEPTH: Final = 40
 _RUN: Final = ("workers", "executor", "overwrite", "dry_run")
 _SHOWN: Final = ("progress", "preview", "rows")  # what the command line shows: nothing to a script
-_FLOAT: Final = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$", re.ASCII)
-_TAGS: Final = ("null", "bool", "int", "float", "str")
+_MOST_EVENTS: Final = 20_000
+_KINDS: Final = {
+    "null": (re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
+    "bool": (re.compile(r"(true|True|TRUE|false|False|FALSE)$"), "tTfF"),
+    "int": (re.compile(r"[-+]?(0|[1-9][0-9]{0,18})$"), "-+0123456789"),
+    "float": (
+        re.compile(r"[-+]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][-+]?[0-9]{1,3})?$"),
+        "-+.0123456789",
+    ),
+}
+"""Plain values other than text: how they are written, and with what they begin."""
 
 
 class _Lines(list[Any]):
@@ -110,9 +120,11 @@ def _read(path: bytes, shown: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """As JSON and YAML 1.2, knows 1e-05 for a number."""
+        """Knows the plain values of JSON and YAML 1.2, 1e-05 among them, and none of the others of YAML 1.1."""
 
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+    Loader.yaml_implicit_resolvers = {}
+    for kind, (pattern, first) in _KINDS.items():
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", pattern, list(first))
     try:
         with open(path, "rb") as file:
             content = file.read(_MOST_BYTES + 1)
@@ -121,17 +133,28 @@ def _read(path: bytes, shown: str) -> Any:
     if len(content) > _MOST_BYTES:
         raise UsageError(f"{shown}: is larger than 1 MB, which no pipeline needs")
     try:
-        depth = 0
-        for event in yaml.parse(content, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise UsageError(f"{_where(event, shown)}: anchors and aliases are not taken")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _MOST_DEPTH:
-                raise UsageError(f"{_where(event, shown)}: nested deeper than {_MOST_DEPTH}")
+        _check_events(yaml.parse(content, Loader=Loader), shown)
         loader = Loader(content)
         return _plain(loader.get_single_node(), loader, shown)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(f"{shown}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def _check_events(events: Iterable[Any], shown: str) -> None:
+    """Raise `UsageError` for what only a hostile file holds, before anything is made of it."""
+    import yaml
+
+    depth = 0
+    for n_events, event in enumerate(events):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise UsageError(f"{_where(event, shown)}: anchors and aliases are not taken")
+        if getattr(event, "tag", None):
+            raise UsageError(f"{_where(event, shown)}: tags such as {event.tag!r} are not taken")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MOST_DEPTH:
+            raise UsageError(f"{_where(event, shown)}: nested deeper than {_MOST_DEPTH}")
+        if n_events > _MOST_EVENTS:
+            raise UsageError(f"{_where(event, shown)}: more than {_MOST_EVENTS:,} values, which no pipeline needs")
 
 
 def _where(event: Any, shown: str) -> str:
@@ -139,17 +162,17 @@ def _where(event: Any, shown: str) -> str:
 
 
 def _plain(node: Any, loader: Any, shown: str) -> Any:
-    """A YAML node as plain values with lines; tags beyond those of JSON are refused."""
+    """A YAML node as plain values with lines."""
     import yaml
 
     if node is None:
         return None
     line = node.start_mark.line + 1
-    if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+    if isinstance(node, yaml.SequenceNode):
         listed = _Lines(_plain(one, loader, shown) for one in node.value)
         listed.line = line
         return listed
-    if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
+    if isinstance(node, yaml.MappingNode):
         marked = Marked()
         marked.line = line
         for key_node, value_node in node.value:
@@ -158,13 +181,10 @@ def _plain(node: Any, loader: Any, shown: str) -> Any:
                 raise UsageError(f"{_where(key_node, shown)}: {key!r} is no key, or stands twice")
             marked[key] = _plain(value_node, loader, shown)
         return marked
-    if isinstance(node, yaml.ScalarNode) and node.tag.rpartition(":")[2] in _TAGS:
-        value = loader.construct_object(node)
-        if isinstance(value, str):
-            value = _Text(value)
-            value.line = line
-        return value
-    raise UsageError(
-        f"{_where(node, shown)}: {node.tag.rpartition(':')[2]!r} values are not taken: "
-        f"plain numbers, text, lists and mappings are"
-    )
+    value = loader.construct_object(node)
+    if isinstance(value, str):
+        value = _Text(value)
+        value.line = line
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{_where(node, shown)}: {node.value} is no finite number")
+    return value
