@@ -122,8 +122,9 @@ def _inspected(found: Inspection) -> Iterator[tuple[str, str]]:
     yield "never covered", f"{found.pixels_uncovered:,} of {found.pixels:,} px ({covered})"
     if found.pixels_padded:
         yield "padded", f"{found.pixels_padded:,} px outside the images"
-    yield "mean", "  ".join(f"{value:.2f}" for value in found.mean)
-    yield "std", "  ".join(f"{value:.2f}" for value in found.std)
+    digits = 4 if found.dtype == "float32" else 2
+    yield "mean", "  ".join(f"{value:.{digits}f}" for value in found.mean)
+    yield "std", "  ".join(f"{value:.{digits}f}" for value in found.std)
     n_shards = max(1, len(found.shards))
     yield "size", f"{size(found.bytes)} in {n_shards:,} shard{'s' * (n_shards != 1)}, compression {found.compression}"
     for shard in found.damaged[:_SHARDS_SHOWN]:
