@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,7 @@ def test_bytes_do_not_depend_on_who_works(cut: Path, made: Path, tmp_path: Path,
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_bytes_with_albumentations_too(cut: Path, tmp_path: Path) -> None:
     for name, more in (("serial", {"executor": "serial"}), ("process", {"workers": 2})):
         (tmp_path / name).mkdir()
@@ -84,6 +87,32 @@ def test_the_same_command_again_touches_nothing(cut: Path, made: Path, tmp_path:
     again = patchcli.augment(cut, out, executor="serial", **SHARDED)
     assert (again.state, again.shards_kept) == ("already done", again.shards)
     assert {path: path.stat().st_mtime_ns for path in [out, *shards(out)]} == before
+
+
+def test_bytes_do_not_depend_on_place_or_time(cut: Path, made: Path, tmp_path: Path) -> None:
+    time.sleep(1.1)
+    elsewhere = tmp_path / "a very different place"
+    elsewhere.mkdir()
+    shutil.copy(cut, elsewhere / "other name.h5")
+    (elsewhere / "out.h5").symlink_to(tmp_path / "out.h5")
+    augmented(elsewhere / "other name.h5", elsewhere / "out.h5", **SHARDED)
+    assert (elsewhere / "out.h5").is_symlink()
+    assert bytes_of(tmp_path / "out.h5") == bytes_of(made)
+
+
+def test_names_of_any_bytes(root: Path, tmp_path: Path) -> None:
+    folders = [b"\xff\xfe", "\u00e4 b\nc".encode()]
+    for folder, name in zip(folders, (b"\xfd.png", b"a\n.png"), strict=True):
+        place = tmp_path / "data" / os.fsdecode(folder)
+        place.mkdir(parents=True)
+        shutil.copy(root / "grass/1.png", place / os.fsdecode(name))
+    patchcli.extract(tmp_path / "data", tmp_path / "in.h5", patch=32, executor="serial")
+    for number, size in enumerate(("1GB", "20kB")):
+        done = patchcli.augment(tmp_path / "in.h5", tmp_path / f"{number}.h5", workers=2, shard_size=size, **KERAS)
+        src, out = patchcli.open(tmp_path / "in.h5"), patchcli.open(tmp_path / f"{number}.h5")
+        assert (out.classes, out.sources.path) == (src.classes, src.sources.path)
+        assert [one.name for one in done.classes] == ["\u00e4 b\\x0ac", "\\xff\\xfe"]
+    assert by_identity(tmp_path / "0.h5") == by_identity(tmp_path / "1.h5")
 
 
 @pytest.mark.parametrize("damage", ["deleted", "flipped pixel", "flipped metadata", "truncated", "swapped", "no index"])

@@ -183,7 +183,7 @@ DEEP = "- " + "Sequential: [" * 8 + "HorizontalFlip" + "]" * 8
         ("- HorizontalFlip: {p: !!timestamp 2020-01-01}\n", ["line 1", "not taken"]),
         ("- &a HorizontalFlip\n- *a\n", ["line 1: anchors and aliases are not taken"]),
         ("- HorizontalFlip: {p: 0.5, p: 0.6}\n", ["line 1: 'p'", "twice"]),
-        ("- HorizontalFlip: {p: .nan}\n", ["p is nan"]),
+        ("- HorizontalFlip: {p: .nan}\n", ["HorizontalFlip: p is", "from 0 to 1"]),
         ("- HorizontalFlip: [\n", ["not YAML"]),
         ("- Blur # \xc3(\n", ["not YAML"]),
         ("just text\n", ["a pipeline is a list of transforms"]),

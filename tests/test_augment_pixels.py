@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from photos import crops, retyped, table
+from PIL import Image
 
 import patchcli
+from patchcli.cli import main
 from patchcli.errors import UsageError
 
 KERAS: dict[str, Any] = {
@@ -166,3 +169,20 @@ def test_rectangles(root: Path, tmp_path: Path) -> None:
     out = patchcli.open(augmented(tmp_path / "in.h5", tmp_path / "o.h5", config=[{"Rotate": {"p": 1}}, "VerticalFlip"]))
     assert out.patch_shape == (16, 32, 3)
     assert patchcli.open(augmented(tmp_path / "in.h5", tmp_path / "k.h5", **KERAS)).patch_shape == (16, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "n_channels"), [("uint16", 1), ("float32", 3), ("uint8", 2), ("uint8", 4), ("uint8", 6)]
+)
+def test_previews_of_other_pixels(cut: Path, tmp_path: Path, dtype: str, n_channels: int) -> None:
+    scale = {"uint8": 1.0, "uint16": 257.0, "float32": 1 / 255}[dtype]
+    src = retyped(
+        cut, tmp_path / "in.h5", lambda patches: (patches.repeat(2, 3)[..., :n_channels] * scale).astype(dtype)
+    )
+    found = CliRunner().invoke(
+        main, ["augment", str(src), "--rotation-range", "20", "--preview", str(tmp_path / "s.png")]
+    )
+    assert found.exit_code == 0, found.output
+    with Image.open(tmp_path / "s.png") as image:
+        assert np.asarray(image.convert("L")).std() > 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5", "s.png"]
