@@ -116,6 +116,11 @@ class Statistics:
     std: npt.NDArray[np.float64]
     whitening: npt.NDArray[np.float32] | None = None
 
+    def tables(self, *, whole: bool) -> dict[str, Array]:
+        """As tables of a file, for who standardises new images; the matrix only in a file for the `whole` data set."""
+        tables: dict[str, Array] = {"standard/mean": self.mean, "standard/std": self.std}
+        return tables | ({"standard/whitening": self.whitening} if whole and self.whitening is not None else {})
+
 
 def standardize(patch: Array, standard: Standard, statistics: Statistics | None) -> npt.NDArray[np.float32]:
     """A patch (H, W, C) standardised: float32 (H, W, C)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +18,8 @@ from patchcli.io.tables import RowColumns, SourceColumns, file_tables
 from patchcli.records import Recipe, ShardRecord, Skipped
 from patchcli.stats import NOTHING, Moments
 
+Tables = Mapping[str, h5.Array]
+
 _SOURCES: Final = tuple(f"sources/{name}" for name in ("path", "width", "height", "sha256", "label", "group"))
 _SUMS: Final = ("stats/n_pixels", "stats/sum", "stats/sum_of_squares")
 _README: Final = """\
@@ -28,7 +30,9 @@ Open all of it as one array with Python: import patchcli; ps = patchcli.open("{n
 """
 
 
-def seal(out: bytes, recipe: Recipe, records: Sequence[ShardRecord], skipped: Sequence[Skipped], run: str) -> bool:
+def seal(
+    out: bytes, recipe: Recipe, records: Sequence[ShardRecord], skipped: Sequence[Skipped], run: str, more: Tables
+) -> bool:
     """Write the index of finished shards; False when exactly those bytes are there already.
 
     Parameters
@@ -37,6 +41,8 @@ def seal(out: bytes, recipe: Recipe, records: Sequence[ShardRecord], skipped: Se
         One for each shard, in order.
     skipped : sequence of Skipped
         All files that were left out, sorted by path.
+    more : mapping of str to array
+        Tables that this kind of data set has besides.
 
     Raises
     ------
@@ -44,7 +50,7 @@ def seal(out: bytes, recipe: Recipe, records: Sequence[ShardRecord], skipped: Se
         A shard went away or changed in the meantime.
     OSError
     """
-    laid = _lay_out(out, recipe, records, skipped)
+    laid = _lay_out(out, recipe, records, skipped, more)
     content = laid.tail(0)
     try:
         with open(out, "rb") as there:
@@ -58,7 +64,9 @@ def seal(out: bytes, recipe: Recipe, records: Sequence[ShardRecord], skipped: Se
     return True
 
 
-def _lay_out(out: bytes, recipe: Recipe, records: Sequence[ShardRecord], skipped: Sequence[Skipped]) -> layout.Layout:
+def _lay_out(
+    out: bytes, recipe: Recipe, records: Sequence[ShardRecord], skipped: Sequence[Skipped], more: Tables
+) -> layout.Layout:
     columns: dict[str, list[h5.Array]] = {name: [] for name in RowColumns.names(recipe)}
     sources = _Sources()
     total, counts = NOTHING, [0]
@@ -76,7 +84,7 @@ def _lay_out(out: bytes, recipe: Recipe, records: Sequence[ShardRecord], skipped
         total += _moments(tables)
         counts.append(facts.n_rows)
     row_columns = RowColumns(**{name: np.concatenate(parts) for name, parts in columns.items()})
-    tables = file_tables(row_columns, sources.columns(), recipe, skipped, total)
+    tables = file_tables(row_columns, sources.columns(), recipe, skipped, total, more)
     tables |= {
         "shards/name": layout.names_table([os.path.relpath(path, os.path.dirname(out) or b".") for path in paths]),
         "shards/bytes": np.array([record.n_bytes for record in records], np.int64),

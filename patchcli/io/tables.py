@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -127,9 +127,17 @@ def cut_columns(portions: Sequence[Portion], spec: ExtractSpec, recipe: Recipe) 
 
 
 def file_tables(
-    rows: RowColumns, sources: SourceColumns, recipe: Recipe, skipped: Sequence[Skipped], total: Moments
+    rows: RowColumns,
+    sources: SourceColumns,
+    recipe: Recipe,
+    skipped: Sequence[Skipped],
+    total: Moments,
+    more: Mapping[str, h5.Array] | None = None,
 ) -> dict[str, h5.Array]:
-    """All tables of a file in their fixed order; of the same shapes whether digests and `total` are filled or not."""
+    """All tables of a file in their fixed order, `more` of them last.
+
+    They are of the same shapes whether digests and `total` are filled or not.
+    """
     tables = rows.tables(recipe)
     tables["classes"] = layout.names_table(recipe.classes, text=True)
     if recipe.splits:
@@ -140,7 +148,7 @@ def file_tables(
         "skipped/reason": layout.names_table([one.reason.encode() for one in skipped], text=True),
         "skipped/kind": layout.names_table([one.kind.encode() for one in skipped], text=True),
     }
-    return tables | _stats_tables(recipe, total)
+    return tables | _stats_tables(recipe, total) | dict(more or {})
 
 
 def _stats_tables(recipe: Recipe, total: Moments) -> dict[str, h5.Array]:

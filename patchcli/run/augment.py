@@ -116,6 +116,7 @@ class _Augmentation:
         account = partial(self._account, prepared, copies, recipe, n_workers, worker_bytes)
         if self.run.dry_run:
             return account("planned", 0, len(copies.origin) * recipe.patch_bytes)
+        statistics = prepared.statistics(self._beat)
         making = Making(
             out=self.out,
             recipe=recipe,
@@ -125,8 +126,8 @@ class _Augmentation:
             executor=self.run.executor,
             n_workers=n_workers,
             progress=self.progress,
+            more={} if statistics is None else statistics.tables(whole=True),
         )
-        statistics = prepared.statistics(self._beat)
         tasks = list(self._tasks(prepared, copies, spans, making, existing, statistics))
         done = making.make(tasks, lambda *_: prepared.dataset.skipped)
         existing.remove_old()

@@ -126,17 +126,18 @@ def _build(task: CopyTask, note: Callable[[int], None]) -> ShardRecord:
         standard=task.standard,
         statistics=task.statistics,
     )
+    more = None if task.statistics is None else task.statistics.tables(whole=recipe.n_shards == 1)
     role = "single" if recipe.n_shards == 1 else "shard"
     total = NOTHING
     with Draft(task.path, task.run) as draft:
-        foreseen = file_tables(rows, sources, recipe, task.skipped, NOTHING)
+        foreseen = file_tables(rows, sources, recipe, task.skipped, NOTHING, more)
         writer = new_writer(draft, root_attributes(role, recipe, task.shard), recipe, len(rows), foreseen)
         with contextlib.closing(writer):
             for span, patches in _copies(task, known, augmenter, note):
                 rows.digest[span.start : span.stop] = digests(patches)
                 total += block_moments(patches)
                 writer.add(patches)
-            n_bytes, digest = writer.finish(file_tables(rows, sources, recipe, task.skipped, total))
+            n_bytes, digest = writer.finish(file_tables(rows, sources, recipe, task.skipped, total, more))
             draft.publish()
     return ShardRecord(task.shard, "built", n_bytes, digest)
 

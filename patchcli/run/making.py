@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from patchcli.io import publish
 from patchcli.io.names import shard_path, shards_folder
@@ -50,6 +50,8 @@ class Making(Generic[T]):
     phase : {"cut", "augment"}
     work : callable
         Keeps or builds the shard of a task; called in a worker, with something to note progress with.
+    more : mapping of str to array
+        Tables of the index that only this kind of data set has.
     """
 
     out: bytes
@@ -60,6 +62,7 @@ class Making(Generic[T]):
     executor: ExecutorName
     n_workers: int
     progress: ProgressCallback
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def paths(self) -> list[bytes]:
@@ -112,7 +115,7 @@ class Making(Generic[T]):
                 n_bytes = sum(record.n_bytes for record in listed)
                 if len(tasks) > 1:
                     self.progress(Progress("index", 0, 1, "files"))
-                    fresh |= crew.call(_seal, self.out, self.recipe, listed, skipped, self.name)
+                    fresh |= crew.call(_seal, self.out, self.recipe, listed, skipped, self.name, self.more)
                     n_bytes += os.path.getsize(self.out)
                 return Made(listed, skipped, fresh, n_bytes)
         except OSError as error:
@@ -122,7 +125,14 @@ class Making(Generic[T]):
                 os.rmdir(shards_folder(self.out))  # goes only when it is empty
 
 
-def _seal(out: bytes, recipe: Recipe, records: Sequence[ShardRecord], skipped: Sequence[Skipped], run: str) -> bool:
+def _seal(
+    out: bytes,
+    recipe: Recipe,
+    records: Sequence[ShardRecord],
+    skipped: Sequence[Skipped],
+    run: str,
+    more: Mapping[str, Any],
+) -> bool:
     from patchcli.io.index import seal  # brings h5py: a worker has it, this process may do without
 
-    return seal(out, recipe, records, skipped, run)
+    return seal(out, recipe, records, skipped, run, more)
