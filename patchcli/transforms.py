@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 import types
 import typing
 import warnings
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -24,14 +26,29 @@ from patchcli.errors import UsageError
 from patchcli.pipeline import Array, Step, Transform
 from patchcli.seeding import Streams
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or the import asks PyPI for a newer version
-import albumentations
-import cv2
-
 _Shape = tuple[int, int, int]
 _LEVELS: Final = np.float32(65535)
 _PIXELS: Final = frozenset((1, 2, 3, 4, 6, 8, 12, 16, 24, 32))  # bytes of a pixel that OpenCV can transpose
 _TRIALS: Final = 4
+
+
+def _imported() -> Any:
+    """Albumentations, without asking PyPI for a newer version, and without torch: a second and 500 MB for nothing."""
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    torch = "albumentations.pytorch"
+    hidden = torch not in sys.modules
+    if hidden:
+        sys.modules[torch] = None  # type: ignore[assignment]
+    try:
+        import albumentations
+
+        return albumentations
+    finally:
+        if hidden:
+            del sys.modules[torch]
+
+
+albumentations = _imported()
 
 
 def make_transform(step: Step, streams: Streams, shape: _Shape, dtype: npt.DTypeLike) -> Transform:
