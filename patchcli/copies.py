@@ -11,13 +11,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.augmenter import KERAS
 from patchcli.errors import UsageError
-from patchcli.keras_ranges import KerasRanges
-from patchcli.pipeline import Group, Step, plain
+from patchcli.pipeline.augmenter import KERAS
+from patchcli.pipeline.keras_ranges import KerasRanges
+from patchcli.pipeline.standardize import Standard
+from patchcli.pipeline.tree import Group, Step, plain
 from patchcli.plan import MOST_ROWS
 from patchcli.specs import Compression, check_choice, check_switch, check_whole, parse_bytes
-from patchcli.standardize import Standard
 
 MOST_COPIES: Final = 2**15 - 1
 """Copies of one patch: `/copy` is int16."""

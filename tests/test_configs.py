@@ -20,10 +20,10 @@ from photos import retyped
 from PIL import Image
 
 import patchcli
-from patchcli.augmenter import Augmenter
 from patchcli.errors import UsageError
 from patchcli.io.pipelines import spec_of
-from patchcli.pipeline import Group
+from patchcli.pipeline.augmenter import Augmenter
+from patchcli.pipeline.tree import Group
 
 if sys.version_info >= (3, 11):
     import tomllib

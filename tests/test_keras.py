@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from patchcli.errors import UsageError
-from patchcli.keras_affine import KerasDraw, KerasTransform, affine_matrix
-from patchcli.keras_ranges import FillMode, KerasRanges
-from patchcli.seeding import Streams
-from patchcli.warp import warp
+from patchcli.pipeline.keras_affine import KerasDraw, KerasTransform, affine_matrix
+from patchcli.pipeline.keras_ranges import FillMode, KerasRanges
+from patchcli.pipeline.seeding import Streams
+from patchcli.pipeline.warp import warp
 
 Array = npt.NDArray[Any]
 FILL_MODES: tuple[FillMode, ...] = ("nearest", "reflect", "constant", "wrap")

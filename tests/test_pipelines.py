@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchcli.augmenter import Augmenter
 from patchcli.errors import UsageError
 from patchcli.io.pipelines import read_pipeline, spec_of
-from patchcli.pipeline import MOST_DEPTH, Group, Node, Step, parse, plain, steps_of
+from patchcli.pipeline.augmenter import Augmenter
+from patchcli.pipeline.tree import MOST_DEPTH, Group, Node, Step, parse, plain, steps_of
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 

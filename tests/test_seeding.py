@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from patchcli.seeding import Before, Streams, identity
+from patchcli.pipeline.seeding import Before, Streams, identity
 
 N = 4000
 LEAST_P = 1e-3  # numbers below are the same in every run: a test that passes once passes always

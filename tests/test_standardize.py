@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from threadpoolctl import threadpool_limits
 
 from patchcli.errors import UsageError
-from patchcli.standardize import EPSILON, Standard, Statistics, fit, standardize
+from patchcli.pipeline.standardize import EPSILON, Standard, Statistics, fit, standardize
 
 Array = npt.NDArray[Any]
 

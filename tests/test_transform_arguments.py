@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from transform_settings import SIZE, copies, made, photo, settings_of
 
-from patchcli import catalogue, transforms
-from patchcli.catalogue import CATALOGUE
+from patchcli.pipeline import catalogue, transforms
 from patchcli.errors import UsageError
-from patchcli.pipeline import Step
-from patchcli.seeding import Streams
+from patchcli.pipeline.catalogue import CATALOGUE
+from patchcli.pipeline.seeding import Streams
+from patchcli.pipeline.tree import Step
 
 MESSAGES = [
     ("Afine", {}, "no transform is called 'Afine'; did you mean Affine?"),

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transform_settings import DTYPES, NUMBERS, SIZE, copies, digests, known, made, photo, settings_of, shown
 
-from patchcli import transforms
-from patchcli.catalogue import CATALOGUE, LEFT_OUT
 from patchcli.errors import UsageError
-from patchcli.pipeline import Step
-from patchcli.seeding import Streams, identity
+from patchcli.pipeline import transforms
+from patchcli.pipeline.catalogue import CATALOGUE, LEFT_OUT
+from patchcli.pipeline.seeding import Streams, identity
+from patchcli.pipeline.tree import Step
 
 
 def check(name: str, arguments: dict[str, Any], dtype: str, n_channels: int) -> None:

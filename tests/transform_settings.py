@@ -10,10 +10,10 @@ import xxhash
 from demo_images import packaged
 from PIL import Image
 
-from patchcli import transforms
-from patchcli.catalogue import CATALOGUE
-from patchcli.pipeline import Array, Step, Transform
-from patchcli.seeding import Streams, identity
+from patchcli.pipeline import transforms
+from patchcli.pipeline.catalogue import CATALOGUE
+from patchcli.pipeline.seeding import Streams, identity
+from patchcli.pipeline.tree import Array, Step, Transform
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     # the first of each in every run, all of them in the slow one

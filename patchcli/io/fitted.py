@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from patchcli.errors import UsageError
 from patchcli.io.dataset import Dataset
-from patchcli.standardize import MOST_WHITENED, Standard, Statistics, fit
+from patchcli.pipeline.standardize import MOST_WHITENED, Standard, Statistics, fit
 
 MOST_FITTED: Final = 20_000
 """Patches that a whitening matrix is worked out from, at most: each costs a product of the matrix' size."""

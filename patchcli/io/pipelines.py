@@ -11,9 +11,9 @@ from typing import Any, Final
 from patchcli.copies import SWITCHES, AugmentSpec, whole_number
 from patchcli.errors import UsageError
 from patchcli.io.config import nearest, options_of
-from patchcli.keras_ranges import KerasRanges
-from patchcli.pipeline import Group, Marked, parse
-from patchcli.standardize import Standard
+from patchcli.pipeline.keras_ranges import KerasRanges
+from patchcli.pipeline.standardize import Standard
+from patchcli.pipeline.tree import Group, Marked, parse
 
 _MOST_BYTES: Final = 1 << 20
 _MOST_DEPTH: Final = 40

@@ -12,18 +12,18 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from patchcli import catalogue
-from patchcli.augmenter import KERAS, Augmenter, resolved
 from patchcli.copies import ALL, AugmentSpec
 from patchcli.errors import DamagedFile, UsageError
 from patchcli.io.dataset import Dataset
 from patchcli.io.fitted import blocks_of, statistics_of
 from patchcli.io.patchfile import read_names
-from patchcli.pipeline import Array, Group, steps_of
+from patchcli.pipeline import catalogue
+from patchcli.pipeline.augmenter import KERAS, Augmenter, resolved
+from patchcli.pipeline.seeding import Before, identity
+from patchcli.pipeline.standardize import Statistics
+from patchcli.pipeline.tree import Array, Group, steps_of
 from patchcli.records import Recipe
-from patchcli.seeding import Before, identity
 from patchcli.specs import Size
-from patchcli.standardize import Statistics
 
 _TRAIN: Final = "train"
 

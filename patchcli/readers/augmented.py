@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.augmenter import Augmenter
 from patchcli.errors import UsageError
 from patchcli.io.pipelines import spec_of
 from patchcli.io.prepared import prepare
-from patchcli.pipeline import plain
+from patchcli.pipeline.augmenter import Augmenter
+from patchcli.pipeline.tree import plain
 from patchcli.records import show
 from patchcli.summaries import Sampled
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from patchcli.catalogue import CATALOGUE, Support
-from patchcli.transforms import parameters
+from patchcli.pipeline.catalogue import CATALOGUE, Support
+from patchcli.pipeline.transforms import parameters
 
 
 def transform_lines() -> Iterator[str]:

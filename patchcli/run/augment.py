@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from patchcli.augmenter import names_albumentations
 from patchcli.copies import MOST_COPIES, AugmentSpec, Copies, deal, plan_copies
 from patchcli.errors import UsageError
 from patchcli.io import publish
@@ -22,14 +21,15 @@ from patchcli.io.patchfile import read_names
 from patchcli.io.pipelines import spec_of
 from patchcli.io.prepared import Prepared, prepare
 from patchcli.io.tables import RowColumns, SourceColumns
-from patchcli.pipeline import Array
+from patchcli.pipeline.augmenter import names_albumentations
+from patchcli.pipeline.standardize import Statistics
+from patchcli.pipeline.tree import Array
 from patchcli.records import Progress, ProgressCallback, Recipe, no_progress, show
 from patchcli.run.copies import LISTING, Columns, CopyTask, keep_or_build
 from patchcli.run.executors import warm_up
 from patchcli.run.making import Making
 from patchcli.run.preflight import check_disk, check_memory, check_place, check_plugin, count_workers
 from patchcli.specs import ExecutorName, RunSpec
-from patchcli.standardize import Statistics
 from patchcli.summaries import AugmentSummary, CopiedClass
 
 _WORKER_BYTES: Final = 160 << 20
@@ -98,7 +98,7 @@ class _Augmentation:
         _check_apart(self.src, self.out)
         check_plugin(self.spec.compression)
         if self.run.executor == "process" and not self.run.dry_run:
-            warm_up("patchcli.run.copies", *["patchcli.transforms"] * names_albumentations(self.spec.pipeline))
+            warm_up("patchcli.run.copies", *["patchcli.pipeline.transforms"] * names_albumentations(self.spec.pipeline))
         prepared = prepare(self.src, self.spec, self._beat)
         tables, facts = prepared.dataset.tables, prepared.dataset.facts
         copies = plan_copies(self.spec, tables["labels"], prepared.chosen, prepared.ranks)

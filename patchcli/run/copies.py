@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.augmenter import Augmenter
 from patchcli.cut import BLOCK_BYTES
 from patchcli.errors import PatchcliError, UsageError
 from patchcli.io.patchfile import Facts
@@ -21,10 +20,11 @@ from patchcli.io.shard import digests, new_writer, root_attributes
 from patchcli.io.stored import Shards
 from patchcli.io.tables import RowColumns, SourceColumns, file_tables
 from patchcli.io.whole import whole_shard
-from patchcli.pipeline import Array, Group
+from patchcli.pipeline.augmenter import Augmenter
+from patchcli.pipeline.seeding import Before
+from patchcli.pipeline.standardize import Standard, Statistics
+from patchcli.pipeline.tree import Array, Group
 from patchcli.records import ShardRecord, Task, show
-from patchcli.seeding import Before
-from patchcli.standardize import Standard, Statistics
 from patchcli.stats import NOTHING, block_moments
 
 LISTING: Final = ("shards/name", "shards/bytes", "shards/digest", "shards/row_start")

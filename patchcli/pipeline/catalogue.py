@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import UsageError
-from patchcli.pipeline import Step
+from patchcli.pipeline.tree import Step
 
 _ANY_DTYPE: Final = ("uint8", "uint16", "float32")
 _ONLY_8: Final = ("uint8",)

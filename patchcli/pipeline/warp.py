@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.keras_ranges import FillMode
-from patchcli.pipeline import Array
+from patchcli.pipeline.keras_ranges import FillMode
+from patchcli.pipeline.tree import Array
 
 Interpolation = Literal["linear", "nearest"]
 

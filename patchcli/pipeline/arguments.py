@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from patchcli.catalogue import (
+from patchcli.errors import UsageError
+from patchcli.pipeline.catalogue import (
     CATALOGUE,
     FILLS_FIRST_CHANNEL,
     LEAST_OF,
@@ -23,8 +24,7 @@ from patchcli.catalogue import (
     blame,
     nearest,
 )
-from patchcli.errors import UsageError
-from patchcli.pipeline import Step
+from patchcli.pipeline.tree import Step
 
 _INTERPOLATIONS: Final = ("nearest", "linear", "cubic", "area", "lanczos4", "linear_exact", "nearest_exact")
 _BORDERS: Final = ("constant", "replicate", "reflect", "wrap", "reflect_101")

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import UsageError
-from patchcli.keras_affine import KerasTransform
-from patchcli.keras_ranges import KerasRanges
-from patchcli.pipeline import Array, Group, Node, Step, Transform
-from patchcli.seeding import Before, Streams, identity
-from patchcli.standardize import Standard, Statistics, standardize
+from patchcli.pipeline.keras_affine import KerasTransform
+from patchcli.pipeline.keras_ranges import KerasRanges
+from patchcli.pipeline.seeding import Before, Streams, identity
+from patchcli.pipeline.standardize import Standard, Statistics, standardize
+from patchcli.pipeline.tree import Array, Group, Node, Step, Transform
 
 KERAS: Final = "Keras"
 """Name of the step that holds ImageDataGenerator's ranges."""
@@ -114,7 +114,7 @@ def _resolved(node: Node, shape: _Shape, dtype: np.dtype[Any]) -> Node:
         return resolved(node, shape, dtype)
     if node.name == KERAS:
         return Step(KERAS, _keras(node).settings(), 1.0 if node.p is None else node.p, node.place)
-    from patchcli import transforms
+    from patchcli.pipeline import transforms
 
     found: Step = transforms.resolved(node, shape, dtype)
     return found
@@ -134,7 +134,7 @@ def _node(node: Node, streams: Streams, shape: _Shape, dtype: np.dtype[Any]) -> 
     if node.name == KERAS:
         transform: Transform = KerasTransform(_keras(node), streams, shape, dtype)
         return 1.0 if node.p is None else node.p, _step(transform)
-    from patchcli import transforms
+    from patchcli.pipeline import transforms
 
     transform = transforms.make_transform(node, streams, shape, dtype)
     return transform.p, _step(transform)

@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import UsageError
-from patchcli.keras_ranges import KerasRanges, Shift
-from patchcli.pipeline import Array
-from patchcli.seeding import Streams
-from patchcli.warp import rounded, warp
+from patchcli.pipeline.keras_ranges import KerasRanges, Shift
+from patchcli.pipeline.seeding import Streams
+from patchcli.pipeline.tree import Array
+from patchcli.pipeline.warp import rounded, warp
 
 _LEVELS: Final = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 

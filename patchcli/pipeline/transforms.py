@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.arguments import check_values, constants, for_albumentations, plain, wrong
-from patchcli.catalogue import NOT_ARGUMENTS, Support, blame, check_support, nearest
 from patchcli.errors import UsageError
-from patchcli.pipeline import Array, Step, Transform
-from patchcli.seeding import Streams
+from patchcli.pipeline.arguments import check_values, constants, for_albumentations, plain, wrong
+from patchcli.pipeline.catalogue import NOT_ARGUMENTS, Support, blame, check_support, nearest
+from patchcli.pipeline.seeding import Streams
+from patchcli.pipeline.tree import Array, Step, Transform
 
 _Shape = tuple[int, int, int]
 _LEVELS: Final = np.float32(65535)
