@@ -16,7 +16,7 @@ import patchcli
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BIN = os.path.dirname(sys.executable)
-COMMANDS = ("extract", "inspect")
+COMMANDS = ("extract", "augment", "inspect")
 HEAVY = ("h5py", "albumentations", "cv2", "torch", "dask", "PIL", "numpy")
 
 
@@ -97,11 +97,18 @@ def test_make_alone_lists_every_target_with_a_line_each() -> None:
         "import patchcli; patchcli.__version__, dir(patchcli)",
         "from patchcli.cli import main; main(['--help'], standalone_mode=False)",
         "from patchcli.cli import main; main(['extract', '--help'], standalone_mode=False)",
+        "from patchcli.cli import main; main(['augment', '--help'], standalone_mode=False)",
     ],
 )
 def test_nothing_heavy_is_imported_before_it_is_used(code: str) -> None:
     report = f"import sys; print('imported:', [name for name in {HEAVY} if name in sys.modules])"
     assert output(sys.executable, "-c", f"{code}\n{report}").endswith("imported: []\n")
+
+
+def test_no_module_takes_the_name_of_something_public() -> None:
+    """Importing a module sets its name in the package: a function of that name would be gone."""
+    modules = {name.partition(".")[0] for name in os.listdir(os.path.join(ROOT, "patchcli"))}
+    assert modules & set(patchcli.__all__) == set()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("importlinter") is None, reason="import-linter is not installed")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from demo_images import arrange
 
+COMMANDS = ("extract", "augment", "inspect")
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -38,18 +39,28 @@ def without_time(text: str) -> str:
     return re.sub(r"^  time .*$", "  time", text, flags=re.MULTILINE).strip()
 
 
-def test_the_first_screen_is_real(here: Path) -> None:
-    shown = blocks("console")[0]
-    command, _, output = shown.partition("\n")
-    done = patchcli(command.removeprefix("$ "), here)
-    assert done.returncode == 0, done.stderr
-    assert without_time(done.stdout) == without_time(output)
+def test_what_is_shown_is_real(here: Path) -> None:
+    shown = blocks("console")
+    assert len(shown) == 2
+    for block in shown:
+        command, _, output = block.partition("\n")
+        done = patchcli(command.removeprefix("$ "), here)
+        assert done.returncode == 0, done.stderr
+        assert without_time(done.stdout) == without_time(output)
+
+
+def test_the_pipeline_example_runs(here: Path) -> None:
+    assert patchcli(blocks("console")[0].partition("\n")[0].removeprefix("$ "), here).returncode == 0
+    (here / "aug.yaml").write_text(blocks("yaml")[0])
+    done = patchcli("patchcli augment demo/medical.h5 out.h5 --config aug.yaml --copies 1", here)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_python_example_runs(here: Path) -> None:
     command = blocks("console")[0].partition("\n")[0].removeprefix("$ ")
     assert patchcli(command, here).returncode == 0
-    example = blocks("python")[0] + "\nassert ps[[5, 2, 2]].shape == (3, 128, 128, 3)\n"
+    assert len(blocks("python")) == 2
+    example = "\n".join(blocks("python")) + "\nassert ps[[5, 2, 2]].shape == (3, 128, 128, 3)\n"
     done = subprocess.run([sys.executable, "-W", "error", "-c", example], cwd=here, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -63,24 +74,25 @@ def test_every_command_runs(here: Path) -> None:
     lines = re.findall(r"^    (patchcli .*)$", README.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(lines) >= 4
     for line in lines:
-        again = " --overwrite" if line.startswith("patchcli extract") else ""
+        again = "" if line.startswith("patchcli inspect") or "--preview" in line else " --overwrite"
         done = patchcli(line + again, here)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
 def test_every_option_that_is_named_exists(here: Path) -> None:
-    helps = "".join(patchcli(f"patchcli {command} --help", here).stdout for command in ("extract", "inspect"))
+    helps = "".join(patchcli(f"patchcli {command} --help", here).stdout for command in COMMANDS)
     own = {"--cpus-per-task", "--requeue", "--signal"}  # SLURM's
     for option in set(re.findall(r"--[a-z][a-z-]+", README.read_text(encoding="utf-8"))) - own:
         assert option in helps, option
 
 
-def test_every_option_is_tested() -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_tested(command: str) -> None:
     """An option that no test names is an option that nobody has tried."""
     helps = subprocess.run(
-        [sys.executable, "-m", "patchcli", "extract", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "patchcli", command, "--help"], capture_output=True, text=True, check=True
     ).stdout
     written = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     for option in set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", helps, re.MULTILINE)):
         name = option.removeprefix("--").replace("-", "_")
-        assert option in written or re.search(rf"\b{name}=", written), option
+        assert option in written or re.search(rf"\b{name}(=|['\"]:)", written), option

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from transform_settings import SIZE, copies, made, photo, settings_of
 
-from patchcli.pipeline import catalogue, transforms
 from patchcli.errors import UsageError
+from patchcli.pipeline import catalogue, transforms
 from patchcli.pipeline.catalogue import CATALOGUE
 from patchcli.pipeline.seeding import Streams
 from patchcli.pipeline.tree import Step

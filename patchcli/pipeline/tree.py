@@ -213,7 +213,8 @@ def _from_saved(value: object, name: str, depth: int) -> Any:
     for key in _NOT_FOR_IMAGES:
         if said.get(key):
             raise UsageError(f"{place}: {key} is set: patches have no boxes or keypoints")
-    said.setdefault("transforms", [])
+    if "transforms" not in said:
+        raise UsageError(f"{place}: Compose has no transforms")
     if depth > 1 or said.get("p", 1.0) != 1.0:
         return _marked({"Sequential": {"transforms": said["transforms"], "p": said.get("p", 1.0)}}, value)
     return said["transforms"]
