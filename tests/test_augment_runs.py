@@ -151,6 +151,7 @@ def test_a_killed_worker_is_replaced(src: Path, expected: dict[str, str], tmp_pa
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_shard_that_kills_its_worker_is_named(src: Path, expected: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out.h5"
     with started(src, out) as process:
@@ -171,6 +172,7 @@ def test_a_shard_that_kills_its_worker_is_named(src: Path, expected: dict[str, s
     assert bytes_of(out) == expected
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_do_no_harm(src: Path, expected: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out.h5"
     with started(src, out) as first, started(src, out) as second:
