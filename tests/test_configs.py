@@ -236,6 +236,16 @@ def test_histology_leaves_the_glass_white_and_the_tissue_coloured() -> None:
     assert (green <= np.maximum(red, blue)).all()
 
 
+@pytest.mark.parametrize("preset", ["microscopy.yaml", "photos.yaml", "remote-sensing.yaml", "keras.yaml"])
+def test_colours_stay_as_they_were(preset: str) -> None:
+    """Channels keep their proportions, up to what white balance or a change of the view does."""
+    tissue = scene(3)
+    shares = copies_of(preset, tissue).mean(axis=(1, 2))
+    shares /= shares.sum(axis=1, keepdims=True)
+    original = tissue.mean(axis=(0, 1)) / tissue.mean(axis=(0, 1)).sum()
+    assert np.abs(shares - original).max() < 0.06
+
+
 @pytest.mark.parametrize("preset", ["microscopy.yaml", "remote-sensing.yaml"])
 def test_strength_is_relative_to_the_signal(preset: str) -> None:
     """12 bits in a file of 16 are nearly black: noise and brightness by the full scale would drown them."""
