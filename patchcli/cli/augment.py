@@ -140,7 +140,7 @@ def command(
     Every option can also come from the environment, as PATCHCLI_AUGMENT_COPIES=4; the command line wins over the
     environment, and that over the file.
     """  # noqa: D301 - click reads a real backspace
-    from patchcli.report.text import as_json_text, augment_lines
+    from patchcli.report.text import as_json_text, augment_lines, drawn_line
 
     if list_transforms:
         from patchcli.report.catalogue import transform_lines
@@ -151,9 +151,7 @@ def command(
         raise UsageError(f"{'IN.h5' if src is None else 'OUT.h5'} is missing: patchcli augment IN.h5 OUT.h5 ...")
     if preview is not None:
         drawn = _drawn(src, preview, rows, given)
-        click.echo(
-            as_json_text(drawn) if json else f"{drawn.sheet}: {drawn.patches} patches, {drawn.copies} copies of each"
-        )
+        click.echo(as_json_text(drawn) if json else drawn_line(drawn))
         return
     from patchcli.run.augment import augment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from patchcli.summaries import Sampled
 __all__ = ["Augmented"]
 
 Array = npt.NDArray[Any]
+
+_MOST_SHOWN: Final = 64
 
 
 class Augmented:
@@ -66,8 +68,9 @@ class Augmented:
     def sample(self, n: int) -> Iterator[Sampled]:
         """Some of the patches that are augmented, classes in turn, each with its copies; chosen by the seed.
 
-        Nothing is standardised: that is for networks, not for eyes.
+        Nothing is standardised: that is for networks, not for eyes. More than 64 copies fit on no sheet.
         """
+        n_copies = min(max(1, self.spec.copies), _MOST_SHOWN)
         labels, classes = self._tables["labels"], self._prepared.dataset.classes
         augmenter = self._prepared.unstandardised()
         for row in self._chosen(n):
@@ -76,7 +79,7 @@ class Augmented:
                 class_name=show(os.fsencode(classes[labels[row]])),
                 source=show(path),
                 xy=self._xy(row),
-                patches=tuple(self._made(augmenter, row, copy) for copy in range(max(1, self.spec.copies) + 1)),
+                patches=tuple(self._made(augmenter, row, copy) for copy in range(n_copies + 1)),
             )
 
     @cached_property

@@ -11,6 +11,7 @@ from patchcli.summaries import (
     AugmentSummary,
     ClassSummary,
     CopiedClass,
+    Drawn,
     ExtractSummary,
     Inspection,
     LeftOut,
@@ -49,6 +50,12 @@ def augment_lines(summary: AugmentSummary) -> Iterator[str]:
     yield from table(_cut_middle(list(_copied_rows(summary.classes))))
     yield ""
     yield from aligned(_augmented(summary))
+
+
+def drawn_line(drawn: Drawn) -> str:
+    """What a contact sheet shows."""
+    counts = [(drawn.patches, "patch", "patches"), (drawn.copies, "copy of each", "copies of each")]
+    return f"{drawn.sheet}: {', '.join(f'{n} {one if n == 1 else more}' for n, one, more in counts)}"
 
 
 def _copied_rows(classes: Sequence[CopiedClass]) -> Iterator[tuple[str, ...]]:
