@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
+import warnings
 import zlib
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -86,3 +88,13 @@ def cut_splits(root: Path) -> Path:
     out = root.parent / "splits.h5"
     patchcli.extract(root.parent / "splits", out, patch=32, executor="serial")
     return out
+
+
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    """Keras' own ImageDataGenerator and its functions: a module."""
+    os.environ.setdefault("KERAS_BACKEND", "numpy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own imports, whichever backend
+        pytest.importorskip("keras", reason="Keras itself cannot be imported: there is nothing to compare with")
+        return importlib.import_module("keras.src.legacy.preprocessing.image")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
-import os
 import random
 import warnings
 from typing import Any
@@ -35,16 +33,6 @@ USUAL: dict[str, object] = {
     "zoom_range": 0.2,
     "horizontal_flip": True,
 }
-
-
-@pytest.fixture(scope="session")
-def keras() -> Any:
-    """The module with Keras' own functions."""
-    os.environ.setdefault("KERAS_BACKEND", "torch")  # its numpy backend needs jax
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own imports, whichever backend
-        pytest.importorskip("keras", reason="Keras itself cannot be imported: there is nothing to compare with")
-        return importlib.import_module("keras.src.legacy.preprocessing.image")
 
 
 def keras_parameters(drawn: KerasDraw) -> dict[str, Any]:

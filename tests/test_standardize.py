@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
 import time
 import warnings
 from fractions import Fraction
@@ -40,16 +38,6 @@ WHITENING: dict[str, dict[str, Any]] = {
     "large epsilon": {"zca_epsilon": 1.0},
     "large epsilon, rescaled": {"rescale": 1 / 255, "zca_epsilon": 0.1},
 }
-
-
-@pytest.fixture(scope="session")
-def keras() -> Any:
-    """The module with Keras' own generator."""
-    os.environ.setdefault("KERAS_BACKEND", "torch")  # its numpy backend needs jax
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own imports, whichever backend
-        pytest.importorskip("keras", reason="Keras itself cannot be imported: there is nothing to compare with")
-        return importlib.import_module("keras.src.legacy.preprocessing.image")
 
 
 def tissue(n: int, size: int = 8, n_channels: int = 3, dtype: str = "uint8") -> Array:
@@ -293,7 +281,7 @@ def test_what_is_nothing_and_what_needs_statistics() -> None:
     assert Standard.of(zca_whitening=True).needs_statistics
 
 
-factors = st.none() | st.floats(-1e6, 1e6).filter(bool)
+factors = st.none() | st.floats(-1e6, 1e6).filter(lambda factor: abs(factor) >= 1e-30)
 
 
 @given(factors, st.floats(1e-12, 10), st.dictionaries(st.sampled_from(Standard.names()[1:-1]), st.booleans()))
@@ -325,10 +313,10 @@ def test_defaults_are_those_of_keras(keras: Any) -> None:
         ({"rescale": [1]}, r"rescale is \[1\]: expected a number"),
         ({"rescale": "1/2/3"}, "rescale is '1/2/3': expected a number"),
         ({"rescale": "nan"}, "rescale is 'nan': expected a number"),
-        ({"rescale": "1e400"}, "rescale is '1e400': expected a number"),
+        ({"rescale": "1e400"}, "rescale is inf: expected a factor"),
         ({"rescale": float("inf")}, "rescale is inf: expected a"),
-        ({"rescale": 0}, "rescale is 0.0: expected a factor such as 1/255"),
-        ({"rescale": "0/7"}, "rescale is 0.0: expected a factor such as 1/255"),
+        ({"rescale": 0}, "rescale is 0: expected a factor such as 1/255"),
+        ({"rescale": "0/7"}, "rescale is 0: expected a factor such as 1/255"),
         ({"zca_epsilon": 0}, "zca_epsilon is 0.0: expected a small number above 0, such as 1e-6"),
         ({"zca_epsilon": -1e-6}, "zca_epsilon is -1e-06: expected a small number above 0"),
         ({"zca_epsilon": "x"}, "zca_epsilon is 'x': expected a number"),

@@ -1,17 +1,16 @@
 """Standardising, as Keras' ImageDataGenerator does it last: of every patch, originals and all splits too.
 
 Order and formulas are those of `ImageDataGenerator.standardize` and `fit` in Keras 3: rescale, centre and scale by the
-patch's own mean and deviation, centre and scale by those of the data set, whiten. Keras works out the statistics of the
-data set from unscaled pixels and subtracts them from rescaled ones; here they are those of the patches as they are when
-it comes to them.
+patch's own mean and deviation, centre and scale by those of the data set, whiten. Keras' `fit` looks past the second of
+these; here the statistics of the data set are those of the patches as they are when it comes to them.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +19,9 @@ import numpy.typing as npt
 from patchcli.errors import UsageError
 
 Array = npt.NDArray[Any]
+
+_NUMBER: Final = re.compile(r"[-+]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][-+]?[0-9]{1,3})?")
+_LEAST: Final = 1e-30  # of a factor, in size: float32 has no room for much more, or for one over it
 
 EPSILON: Final = 1e-6
 """Added to deviations before they divide, as in Keras."""
@@ -44,8 +46,8 @@ class Standard:
     zca_epsilon: float = EPSILON
 
     def __post_init__(self) -> None:
-        if self.rescale is not None and (not math.isfinite(self.rescale) or self.rescale == 0):
-            raise UsageError(f"rescale is {self.rescale}: expected a factor such as 1/255")
+        if self.rescale is not None and not _LEAST <= abs(self.rescale) <= 1 / _LEAST:
+            raise UsageError(f"rescale is {self.rescale:g}: expected a factor such as 1/255")
         if not math.isfinite(self.zca_epsilon) or self.zca_epsilon <= 0:
             raise UsageError(f"zca_epsilon is {self.zca_epsilon}: expected a small number above 0, such as 1e-6")
         if self.zca_whitening and self.featurewise_std_normalization:
@@ -140,14 +142,14 @@ def standardize(patch: Array, standard: Standard, statistics: Statistics | None)
 def fit(patches: Iterable[Array], standard: Standard) -> Statistics:
     """Statistics of a data set, from all its patches (k, H, W, C) in blocks.
 
-    The whitening matrix is that of Keras (`fit`): U diag(1 / (sqrt(s^2 / n) + epsilon)) U^T of the centred data's
-    singular values s and left singular vectors U; here from the eigenvalues of their second moments, which need no
+    The whitening matrix is that of Keras (`fit`): U diag(sqrt(n) / (s + epsilon)) U^T of the centred data's singular
+    values s and left singular vectors U; here from the eigenvalues of their second moments, s^2 / n, which need no
     second look at the patches.
 
     Raises
     ------
     UsageError
-        No patches.
+        No patches, or values that are not finite.
     """
     from threadpoolctl import threadpool_limits
 
@@ -171,21 +173,23 @@ def fit(patches: Iterable[Array], standard: Standard) -> Statistics:
         n_pixels = n * (len(totals) // len(sums))
         mean = sums / n_pixels
         std = np.sqrt(np.maximum(0, squares / n_pixels - mean**2))
+        if not np.isfinite(mean).all() or not np.isfinite(std).all():
+            raise UsageError("some patches hold values that are not finite, or too large: there is no mean of them")
         if not standard.zca_whitening:
             return Statistics(mean, std)
         flat_mean = np.tile(mean, len(totals) // len(mean))
         moments = products / n - np.outer(totals / n, flat_mean)
         moments += np.outer(flat_mean, flat_mean - totals / n)
         values, vectors = np.linalg.eigh(moments)
-        scale = 1 / (np.sqrt(np.maximum(values, 0)) + standard.zca_epsilon)
+        scale = 1 / (np.sqrt(np.maximum(values, 0)) + standard.zca_epsilon / math.sqrt(n))
         whitening = (vectors * scale) @ vectors.T
     return Statistics(mean, std, whitening.astype(np.float32))
 
 
 def _number(name: str, value: object) -> float:
-    try:
-        if isinstance(value, bool):
-            raise ValueError(value)
-        return float(Fraction(str(value).replace(" ", "")))
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise UsageError(f"{name} is {value!r}: expected a number, or a fraction such as 1/255") from None
+    above, slash, below = str(value).replace(" ", "").partition("/")
+    parts = [above, below] if slash else [above]
+    if not isinstance(value, bool) and all(map(_NUMBER.fullmatch, parts)) and (not slash or float(below)):
+        return float(above) / float(below) if slash else float(above)
+    shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+    raise UsageError(f"{name} is {shown}: expected a number, or a fraction such as 1/255")

@@ -260,5 +260,11 @@ def _notes(prepared: Prepared) -> Iterator[str]:
     spec, n = prepared.spec, int(prepared.chosen.sum())
     if spec.standard.zca_whitening and n > MOST_FITTED:
         yield f"the whitening matrix is worked out from {MOST_FITTED:,} of {n:,} patches"
+    size = int(np.prod(prepared.dataset.facts.patch_shape))
+    if spec.standard.zca_whitening and n < size:
+        yield (
+            f"whitening from {n:,} patches of {size:,} values: what they do not show is blown up by 1 / zca_epsilon; "
+            f"take more patches, smaller ones, or a larger --zca-epsilon"
+        )
     if not spec.standard.is_nothing:
         yield "every patch is standardised, originals and all splits too: float32"
