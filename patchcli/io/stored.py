@@ -49,8 +49,8 @@ class Shards:
         self._open = _Open()
         self._seen: dict[int, tuple[tuple[int, ...], Facts]] = {}
 
-    def read(self, rows: Rows) -> npt.NDArray[Any]:
-        """Patches of rows (k,), in any order and with duplicates: array (k, H, W, C).
+    def read(self, rows: Rows, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """Patches of rows (k,), in any order and with duplicates: array (k, H, W, C), `out` where it is given.
 
         Raises
         ------
@@ -59,7 +59,7 @@ class Shards:
         OSError
             The shard cannot be read for another reason; its name is with the error.
         """
-        patches = np.empty((len(rows), *self._whole.patch_shape), self._whole.dtype)
+        patches = np.empty((len(rows), *self._whole.patch_shape), self._whole.dtype) if out is None else out
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
         shards = self._shard_of(ascending)

@@ -154,10 +154,11 @@ def _copies(
     paths, before = known.sources.path, known.before()
     step = max(1, BLOCK_BYTES // task.recipe.patch_bytes)
     block = np.empty((min(step, len(rows)), *task.recipe.patch_shape), augmenter.dtype)
+    originals = np.empty((len(block), *task.facts.patch_shape), task.facts.dtype)  # fresh memory costs time each time
     for start in range(0, len(rows), step):
         span = range(start, min(start + step, len(rows)))
         wanted, first, place = np.unique(origin[start : span.stop], return_index=True, return_inverse=True)
-        patches = stored.read(wanted)
+        patches = stored.read(wanted, originals[: len(wanted)])
         stored.compare(patches, wanted, known.expected[start + first])
         note(start)
         row = start
