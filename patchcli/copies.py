@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -103,13 +102,18 @@ class AugmentSpec:
         **others: Any,
     ) -> AugmentSpec:
         """From the options as users write them: Keras' ranges and standardisation by their names, None for default."""
-        ranges = KerasRanges.of(**_taken(others, KerasRanges.names()))
-        standard = Standard.of(**_taken(others, Standard.names()))
-        if pipeline is not None and not ranges.is_nothing:
+        said = _taken(others, KerasRanges.names())
+        ranges = KerasRanges.of(**said)
+        if pipeline is not None and said:
             raise UsageError(
-                f"a pipeline and Keras' ranges were given: say the ranges in the pipeline, as a step of it: "
-                f"- {KERAS}: {json.dumps(ranges.settings())}"
+                f"a pipeline and Keras' ranges were given ({', '.join(said)}): say the ranges in the pipeline, as a "
+                f"step of it, such as - {KERAS}: {{rotation_range: 20}}"
             )
+        if "cval" in said and ranges.fill_mode != "constant":
+            raise UsageError("cval has no effect: it is the level for fill_mode constant")
+        if "fill_mode" in said and not ranges.is_warping:
+            raise UsageError("fill_mode has no effect: nothing turns, shifts, shears or zooms the patches")
+        standard = Standard.of(**_taken(others, Standard.names()))
         if not ranges.is_nothing:
             pipeline = Group("Sequential", (Step(KERAS, ranges.settings(), 1.0),))
         given = {name: value for name, value in others.items() if value is not None}
@@ -151,7 +155,8 @@ def whole_number(name: str, value: object) -> int:
 
 
 def _taken(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: value for name in names if (value := options.pop(name, None)) is not None}
+    """Take what is said from some options: None and False are not."""
+    return {name: value for name in names if (value := options.pop(name, None)) not in (None, False)}
 
 
 class Copies(NamedTuple):
@@ -191,10 +196,11 @@ def plan_copies(
     UsageError
         No patch is chosen, or one would need more than `MOST_COPIES` copies.
     """
-    if not chosen.any():
-        raise UsageError("no patch is augmented: the split has no patches")
+    if not chosen.any() and spec.pipeline.steps:
+        raise UsageError(f"the split that is augmented has no patches here; --only-split {ALL} augments all")
     n_copies = np.zeros(len(labels), np.int64)
-    n_copies[chosen] = _balanced(spec, labels, np.flatnonzero(chosen), ranks) if spec.balance else spec.copies
+    if chosen.any():
+        n_copies[chosen] = _balanced(spec, labels, np.flatnonzero(chosen), ranks) if spec.balance else spec.copies
     if n_copies.max() > MOST_COPIES:
         row = int(n_copies.argmax())
         raise UsageError(
@@ -224,6 +230,13 @@ def _balanced(
             ranked = sorted(zip(ranks(rows), rows.tolist(), strict=True))
             n_copies[[row for _, row in ranked[:rest]]] += 1
     return n_copies[chosen]
+
+
+def n_repeated(origin: npt.NDArray[np.int64], digest: npt.NDArray[np.uint64]) -> int:
+    """Rows whose px are those of another row of the same patch, its original or a copy before it."""
+    order = np.lexsort((digest, origin))
+    same = (np.diff(origin[order]) == 0) & (digest[order][1:] == digest[order][:-1])
+    return int(same.sum())
 
 
 def deal(n_rows: int, patch_bytes: int, shard_size: int) -> list[range]:

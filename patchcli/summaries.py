@@ -143,6 +143,8 @@ class AugmentSummary:
     state : {"made", "already done", "planned"}
     originals, copies : int
         Of `patches`.
+    repeated : int
+        Rows whose px are those of another row of the same patch; 0 when planned.
     patch_shape : (int, int, int)
         Height, width, channels.
     split : str or None
@@ -162,6 +164,7 @@ class AugmentSummary:
     patches: int
     originals: int
     copies: int
+    repeated: int
     patch_shape: tuple[int, int, int]
     dtype: str
     classes: tuple[CopiedClass, ...]
@@ -220,6 +223,8 @@ class Inspection:
     bytes : int
         On disk, of this file and the shards that it lists.
     split_patches : dict of str to int
+    copies, repeated : int
+        Rows that `augment` made, and those whose px are those of another row of the same patch.
     mean, std : tuple of float
         Per channel over all patches, in grey levels.
     """
@@ -235,6 +240,8 @@ class Inspection:
     bytes: int
     classes: tuple[ClassSummary, ...]
     split_patches: dict[str, int]
+    copies: int
+    repeated: int
     pixels: int
     pixels_uncovered: int
     pixels_padded: int

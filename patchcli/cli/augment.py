@@ -21,7 +21,7 @@ def _range(name: str, metavar: str, default: str, text: str) -> Callable[[F], F]
 
 
 def _switch(name: str, text: str) -> Callable[[F], F]:
-    return click.option(f"--{name}", is_flag=True, show_default="off", help=text)
+    return click.option(f"--{name}/--no-{name}", default=False, show_default="off", help=text)
 
 
 @click.command("augment", short_help="Make augmented copies of patches.")
@@ -32,7 +32,8 @@ def _switch(name: str, text: str) -> Callable[[F], F]:
     "--copies",
     type=click.IntRange(0),
     metavar="N",
-    help="Copies of each patch; with --balance, of those of the largest class.  [default: 1]",
+    help="Copies of each patch; with --balance, of those of the largest class.  [default: 1; 0 where patches are only "
+    "standardised]",
 )
 @options.seed
 @click.option(
@@ -41,12 +42,7 @@ def _switch(name: str, text: str) -> Callable[[F], F]:
     show_default=True,
     help="Whether the patches themselves stand before their copies.",
 )
-@click.option(
-    "--balance",
-    is_flag=True,
-    show_default="off",
-    help="More copies of rarer classes: each comes to as many patches as the largest has with --copies.",
-)
+@_switch("balance", "More copies of rarer classes: each comes to as many patches as the largest has with --copies.")
 @click.option(
     "--only-split",
     metavar="NAME",
@@ -65,8 +61,8 @@ def _switch(name: str, text: str) -> Callable[[F], F]:
     "shear-range",
     "DEG|Nrad",
     "0",
-    "Shear by up to so many degrees, as Keras does today; 0.2 is next to nothing. In Keras until 2.1 it meant radians: "
-    "for what an old tutorial means by 0.2, say 0.2rad.",
+    "Shear by up to so many degrees, as Keras does today; 0.2 is next to nothing. Keras' documentation up to 2.0.8 "
+    "said radians: for what an old tutorial means by 0.2, say 0.2rad.",
 )
 @_range("zoom-range", "F|LO,HI", "0", "Zoom x and y by factors from 1-F to 1+F, or LO to HI; above 1 shows more.")
 @_range("channel-shift-range", "LEVELS", "0", "Add up to so many grey levels to all channels, or take them.")
@@ -75,7 +71,7 @@ def _switch(name: str, text: str) -> Callable[[F], F]:
 @_switch("vertical-flip", "Mirror top and bottom, every second time.")
 @_range(
     "fill-mode",
-    "MODE",
+    "nearest|reflect|wrap|constant",
     "nearest",
     "What shows beyond the patch's border: nearest, reflect, wrap, or constant (--cval).",
 )
@@ -96,7 +92,9 @@ def _switch(name: str, text: str) -> Callable[[F], F]:
     show_default="none",
     help="Draw some patches and their copies, each row a patch; write nothing else.",
 )
-@click.option("--rows", type=click.IntRange(1, 1000), default=8, show_default=True, help="Rows of the --preview.")
+@click.option(
+    "--rows", type=click.IntRange(1, 1000), default=8, show_default=True, metavar="N", help="Rows of the --preview."
+)
 @click.option(
     "--list-transforms",
     is_flag=True,
@@ -163,17 +161,21 @@ def command(
 def _drawn(src: str, sheet: str, n_rows: int, given: dict[str, Any]) -> Drawn:
     """Write the contact sheet of `--preview`."""
     from patchcli.readers.augmented import Augmented
-    from patchcli.report.preview import draw
+    from patchcli.report.preview import check_sheet, draw
     from patchcli.report.text import pipeline_facts
 
+    check_sheet(sheet)
+    if given["dry_run"]:
+        raise UsageError("--dry-run writes nothing, --preview a picture: give one of them")
     for name in ("workers", "executor", "dry_run", "overwrite"):
         given.pop(name)
     augmented = Augmented(src, **given)
     name = os.path.basename(src).encode("utf-8", "backslashreplace").decode()
     steps = "; ".join(" ".join(line.split()) for _, line in pipeline_facts(augmented.pipeline))
+    rest = "" if augmented.spec.standard.is_nothing else "; before standardising"
     return draw(
         sheet,
         augmented.sample(n_rows),
         heading=f"{name}: patches and their copies",
-        caption=f"{steps}; seed {augmented.spec.seed}",
+        caption=f"{steps}; seed {augmented.spec.seed}{rest}",
     )

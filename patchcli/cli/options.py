@@ -60,7 +60,7 @@ def _load_pipeline(ctx: click.Context, _: click.Parameter, path: str | None) -> 
 def _names(ctx: click.Context) -> tuple[list[str], list[str]]:
     """The options of a command, and those of them that take true or false."""
     options = [param for param in ctx.command.params if isinstance(param, click.Option)]
-    return [one.name or "" for one in options], [one.name or "" for one in options if one.is_flag]
+    return [one.name or "" for one in options], [one.name or "" for one in options if one.is_flag or one.is_bool_flag]
 
 
 def config(command: F) -> F:

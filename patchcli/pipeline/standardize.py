@@ -50,6 +50,8 @@ class Standard:
             raise UsageError(f"rescale is {self.rescale:g}: expected a factor such as 1/255")
         if not math.isfinite(self.zca_epsilon) or self.zca_epsilon <= 0:
             raise UsageError(f"zca_epsilon is {self.zca_epsilon}: expected a small number above 0, such as 1e-6")
+        if self.zca_epsilon != EPSILON and not self.zca_whitening:
+            raise UsageError("zca_epsilon has no effect without zca_whitening")
         if self.zca_whitening and self.featurewise_std_normalization:
             raise UsageError("zca_whitening scales too: leave out featurewise_std_normalization")
 
@@ -78,7 +80,7 @@ class Standard:
     @property
     def is_nothing(self) -> bool:
         """Whether patches stay as they are."""
-        return self == Standard(zca_epsilon=self.zca_epsilon)
+        return self == Standard()
 
     @property
     def needs_statistics(self) -> bool:

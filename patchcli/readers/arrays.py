@@ -58,6 +58,10 @@ class PatchSet:
         Rows of `sources`.
     split : uint8 (n,) or None
         Rows of `splits`.
+    origin : int64 (n,) or None
+        After `augment`: the row of its input that each patch is a copy of.
+    copy : int16 (n,) or None
+        0 for the original, copies from 1.
     digest : uint64 (n,)
         XXH3-64 of each patch's bytes.
     classes, splits : tuple of str
@@ -81,6 +85,8 @@ class PatchSet:
         self.coords: npt.NDArray[np.int32] = tables["coords"][chosen]
         self.source: npt.NDArray[np.int32] = tables["source"][chosen]
         self.split: npt.NDArray[np.uint8] | None = tables["split"][chosen] if "split" in tables else None
+        self.origin: npt.NDArray[np.int64] | None = tables["origin"][chosen] if "origin" in tables else None
+        self.copy: npt.NDArray[np.int16] | None = tables["copy"][chosen] if "copy" in tables else None
         self.digest: npt.NDArray[np.uint64] = tables["digest"][chosen]
         self.classes, self.splits, self.sources = whole.classes, whole.splits, whole.sources
         self.mean: npt.NDArray[np.float64] = tables["stats/mean"]

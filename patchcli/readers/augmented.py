@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from patchcli.copies import MOST_COPIES
 from patchcli.errors import UsageError
 from patchcli.io.pipelines import spec_of
 from patchcli.io.prepared import prepare
@@ -63,6 +64,8 @@ class Augmented:
         """
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} is out of range for {len(self)} patches")
+        if not 0 <= copy <= MOST_COPIES:
+            raise IndexError(f"copy {copy} is out of range: 0 is the original, copies are 1 to {MOST_COPIES:,}")
         return self._made(self._augmenter, row, copy)
 
     def sample(self, n: int) -> Iterator[Sampled]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from patchcli.account import account_classes
+from patchcli.copies import n_repeated
 from patchcli.io.h5 import Array
 from patchcli.io.listed import ListedShard, listed_shards
 from patchcli.io.patchfile import Facts, opened, read_names, read_tables, skipped_in
@@ -40,6 +41,8 @@ def inspect_file(path: bytes) -> Inspection:
         bytes=os.path.getsize(path) + sum(shard.bytes for shard in shards),
         classes=classes,
         split_patches={os.fsdecode(name): int(np.sum(tables["split"] == row)) for row, name in enumerate(splits)},
+        copies=int(np.sum(tables["copy"] > 0)) if "copy" in tables else 0,
+        repeated=n_repeated(tables["origin"], tables["digest"]) if "origin" in tables else 0,
         pixels=sum(one.pixels for one in classes),
         pixels_uncovered=sum(one.pixels_uncovered for one in classes),
         pixels_padded=sum(one.pixels_padded for one in classes),

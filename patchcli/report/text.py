@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from textwrap import wrap
 from typing import Any
 
 from patchcli.summaries import (
@@ -19,6 +20,7 @@ from patchcli.summaries import (
 )
 
 _CLASSES_SHOWN = 24
+_WIDTH = 100
 _SHARDS_SHOWN = 5
 _VERBS = {"made": "", "already done": " (already done)", "planned": " (dry run, nothing written)"}
 _CHANNELS = {1: "gray", 3: "RGB", 4: "RGBA"}
@@ -72,6 +74,8 @@ def _augmented(summary: AugmentSummary) -> Iterator[tuple[str, str]]:
     yield "input", summary.input
     rest = f"; {summary.split} alone is augmented, other splits pass as they are" if summary.split else ""
     yield "copies", f"{summary.copies:,}, and {summary.originals:,} originals{rest}"
+    if summary.repeated:
+        yield "identical", f"{summary.repeated:,} patches have the pixels of another copy of theirs, or of the original"
     yield from pipeline_facts(summary.pipeline)
     if summary.standardize:
         yield "standardized", ", ".join(map(_argument, summary.standardize.items()))
@@ -97,7 +101,7 @@ def _pipeline_lines(steps: Sequence[Any], indent: str) -> Iterator[str]:
         inner = said.get("transforms") if isinstance(said, dict) else None
         listed = sorted((item for item in said.items() if item[0] != "transforms"), key=lambda item: item[0] == "p")
         arguments = ", ".join(map(_argument, listed))
-        yield f"{indent}{name}({arguments})"
+        yield from wrap(f"{name}({arguments})", _WIDTH, initial_indent=indent, subsequent_indent=f"{indent}    ")
         if isinstance(inner, list):
             yield from _pipeline_lines(inner, indent + "  ")
 
@@ -138,6 +142,8 @@ def _inspected(found: Inspection) -> Iterator[tuple[str, str]]:
         yield "damaged", f"{shard.name}: {shard.found}, expected {shard.bytes:,} bytes"
     yield from left_out_facts(found.left_out)
     yield "plan", found.plan_id
+    if found.copies:
+        yield "copies", f"{found.copies:,}; {found.repeated:,} patches have the pixels of another copy of theirs"
     yield from _augmentations(found.settings.get("augment"))
     for name, value in sorted(found.settings.items()):
         if name != "augment":
@@ -152,8 +158,8 @@ def _augmentations(said: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
         for name, value in sorted(said.items()):
             if name == "standardize" and value:
                 yield "standardized", ", ".join(map(_argument, value.items()))
-            elif name not in ("pipeline", "input", "before", "standardize"):
-                yield f"augment {name}", setting_text(value) if name != "only_split" else value or "all"
+            elif name not in ("pipeline", "input", "before", "standardize") and value is not None:
+                yield f"augment {name}", setting_text(value)
         said = said.get("before")
 
 

@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from patchcli.copies import MOST_COPIES, AugmentSpec, Copies, deal, plan_copies
+from patchcli.copies import MOST_COPIES, AugmentSpec, Copies, deal, n_repeated, plan_copies
 from patchcli.errors import UsageError
 from patchcli.io import publish
 from patchcli.io.fitted import MOST_FITTED
+from patchcli.io.h5 import read_table
 from patchcli.io.names import shards_folder
 from patchcli.io.output import ExistingOutput, look_at_output
-from patchcli.io.patchfile import read_names
+from patchcli.io.patchfile import opened, read_names
 from patchcli.io.pipelines import spec_of
 from patchcli.io.prepared import Prepared, prepare
 from patchcli.io.tables import RowColumns, SourceColumns
@@ -34,6 +35,7 @@ from patchcli.summaries import AugmentSummary, CopiedClass
 
 _WORKER_BYTES: Final = 160 << 20
 _ROW_BYTES: Final = 200
+_MATRICES_HELD: Final = 6  # of float64, while the whitening matrix is worked out, before the workers begin
 _PATCHES_HELD: Final = 24  # arrays of a patch's shape, float64, that a transform may need at once
 
 
@@ -115,7 +117,7 @@ class _Augmentation:
             check_disk(self.out, [len(spans[k]) * recipe.patch_bytes for k in existing.missing])
         account = partial(self._account, prepared, copies, recipe, n_workers, worker_bytes)
         if self.run.dry_run:
-            return account("planned", 0, len(copies.origin) * recipe.patch_bytes)
+            return account("planned", 0, len(copies.origin) * recipe.patch_bytes, 0)
         statistics = prepared.statistics(self._beat)
         making = Making(
             out=self.out,
@@ -131,7 +133,9 @@ class _Augmentation:
         tasks = list(self._tasks(prepared, copies, spans, making, existing, statistics))
         done = making.make(tasks, lambda *_: prepared.dataset.skipped)
         existing.remove_old()
-        return account(done.state, done.n_kept, done.n_bytes)
+        with opened(self.out) as (file, _):
+            repeated = n_repeated(copies.origin, read_table(file, "digest"))
+        return account(done.state, done.n_kept, done.n_bytes, repeated)
 
     def _beat(self, done: int, total: int) -> None:
         self.progress(Progress("scan", done, total, "patches"))
@@ -174,6 +178,7 @@ class _Augmentation:
         state: Any,
         n_kept: int,
         n_bytes: int,
+        repeated: int,
     ) -> AugmentSummary:
         said = json.loads(recipe.settings)["augment"]
         return AugmentSummary(
@@ -182,6 +187,7 @@ class _Augmentation:
             state=state,
             plan_id=recipe.plan_id,
             patches=len(copies.origin),
+            repeated=repeated,
             originals=int(np.sum(copies.copy == 0)),
             copies=int(np.sum(copies.copy > 0)),
             patch_shape=recipe.patch_shape,
@@ -205,7 +211,7 @@ class _Augmentation:
 def _check_apart(src: bytes, out: bytes) -> None:
     """Raise `UsageError` when the output would replace the input or its shards."""
     here = os.path.realpath(src)
-    if here == os.path.realpath(out):
+    if here == os.path.realpath(out) or (os.path.exists(out) and os.path.exists(src) and os.path.samefile(src, out)):
         raise UsageError(f"{os.fsdecode(out)}: is the input too: write to another file")
     if os.path.dirname(here) == os.path.realpath(shards_folder(out)):
         raise UsageError(f"{os.fsdecode(out)}: its shards would stand beside the input, a shard: write to another file")
@@ -237,8 +243,8 @@ def _columns(tables: dict[str, Array], copies: Copies, span: range) -> Columns:
 
 def _worker_bytes(recipe: Recipe, most_rows: int, prepared: Prepared) -> int:
     size = int(np.prod(recipe.patch_shape))
-    whitening = 4 * size * size if prepared.spec.standard.zca_whitening else 0
-    return _WORKER_BYTES + most_rows * _ROW_BYTES + _PATCHES_HELD * size * 8 + 2 * whitening
+    whitening = _MATRICES_HELD * 8 * size * size if prepared.spec.standard.zca_whitening else 0
+    return _WORKER_BYTES + most_rows * _ROW_BYTES + _PATCHES_HELD * size * 8 + whitening
 
 
 def _classes(prepared: Prepared, copies: Copies) -> Iterator[CopiedClass]:
