@@ -339,7 +339,7 @@ def test_preview_of_train_with_a_pipeline_and_standardising(cut_splits: Path, tm
     names = {src.sources.path[source].decode() for source in src.subset(split="train").source}
     assert {row.source for row in rows} <= names
     bad = invoke("augment", cut_splits, "--config", yaml, "--preview", tmp_path / "no/s.png")
-    assert bad.exit_code == 1
+    assert (bad.exit_code, "does not exist: create it first" in bad.stderr) == (2, True)
     assert invoke("augment", cut_splits, "--preview", tmp_path / "t.png").exit_code == 2
     assert not (tmp_path / "t.png").exists()
 
@@ -383,3 +383,59 @@ def test_radians_and_degrees(cut: Path, tmp_path: Path) -> None:
     shears = [done(tmp_path / f"{name}.h5")["pipeline"][0]["Keras"]["shear_range"] for name in "rd"]
     assert shears == pytest.approx([11.459155902616466, 0.2])
     assert (table(tmp_path / "r.h5", "digest") != table(tmp_path / "d.h5", "digest")).any()
+
+
+def test_a_preview_replaces_pictures_only(cut: Path, tmp_path: Path) -> None:
+    """What is no PNG stays, be it the input itself."""
+    before = cut.read_bytes()
+    assert invoke("augment", cut, "--horizontal-flip", "--preview", cut).exit_code == 2
+    assert cut.read_bytes() == before
+    sheet = tmp_path / "s.png"
+    sheet.write_text("not a picture")
+    found = invoke("augment", cut, "--horizontal-flip", "--preview", sheet)
+    assert (found.exit_code, sheet.read_text()) == (2, "not a picture")
+    assert "is no PNG" in found.stderr
+    sheet.unlink()
+    for _ in range(2):  # a picture is replaced
+        assert invoke("augment", cut, "--horizontal-flip", "--preview", sheet).exit_code == 0
+    assert invoke("augment", cut, "--horizontal-flip", "--preview", tmp_path / "t.png", "--dry-run").exit_code == 2
+    assert not (tmp_path / "t.png").exists()
+
+
+def test_a_switch_of_a_file_can_be_turned_off(cut: Path, tmp_path: Path, yaml: Path) -> None:
+    yaml.write_text("horizontal_flip: true\nrotation_range: 5\n")
+    found = invoke("augment", cut, tmp_path / "o.h5", "--config", yaml, "--no-horizontal-flip", "--dry-run", "--json")
+    assert json.loads(found.stdout)["pipeline"] == [{"Keras": {"rotation_range": 5.0, "p": 1.0}}]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cval", "5", "--rotation-range", "3"], "cval has no effect"),
+        (["--fill-mode", "reflect", "--horizontal-flip"], "fill_mode has no effect"),
+        (["--zca-epsilon", "3", "--rotation-range", "3"], "zca_epsilon has no effect"),
+    ],
+)
+def test_options_without_effect_are_refused(cut: Path, tmp_path: Path, options: list[str], message: str) -> None:
+    found = invoke("augment", cut, tmp_path / "o.h5", *options)
+    assert (found.exit_code, message in found.stderr, (tmp_path / "o.h5").exists()) == (2, True, False)
+
+
+def test_fill_mode_beside_a_pipeline_is_refused(cut: Path, tmp_path: Path, yaml: Path) -> None:
+    yaml.write_text(FLIP)
+    found = invoke("augment", cut, tmp_path / "o.h5", "--config", yaml, "--fill-mode", "reflect")
+    assert (found.exit_code, "(fill_mode)" in found.stderr) == (2, True)
+
+
+def test_identical_copies_are_counted(cut: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.h5"
+    made = invoke("augment", cut, out, "--horizontal-flip", "--copies", 3, "--json")
+    ps = patchcli.open(out)
+    assert ps.origin is not None
+    distinct = len(set(zip(ps.origin.tolist(), ps.digest.tolist(), strict=True)))
+    assert json.loads(made.stdout)["repeated"] == len(ps) - distinct > 0
+    assert json.loads(invoke("inspect", out, "--json").stdout)["repeated"] == len(ps) - distinct
+    assert (
+        f"{len(ps) - distinct:,} patches have the pixels of another copy"
+        in invoke("augment", cut, out, "--horizontal-flip", "--copies", 3).stdout
+    )

@@ -271,7 +271,7 @@ def test_keras_implies_the_same(keras: Any, way: str) -> None:
 
 
 def test_what_is_nothing_and_what_needs_statistics() -> None:
-    nothings: list[dict[str, Any]] = [{}, {"zca_epsilon": 0.1}, {"rescale": None, "featurewise_center": False}]
+    nothings: list[dict[str, Any]] = [{}, {"zca_epsilon": 1e-6}, {"rescale": None, "featurewise_center": False}]
     for nothing in nothings:
         assert Standard.of(**nothing).is_nothing
         assert not Standard.of(**nothing).needs_statistics
@@ -290,6 +290,10 @@ def test_settings_say_it_all(rescale: float | None, epsilon: float, switches: di
         with pytest.raises(UsageError, match="leave out featurewise_std_normalization"):
             Standard.of(rescale=rescale, zca_epsilon=epsilon, **switches)
         return
+    if not switches.get("zca_whitening"):
+        with pytest.raises(UsageError, match="zca_epsilon has no effect"):
+            Standard.of(rescale=rescale, zca_epsilon=0.5, **switches)
+        epsilon = 1e-6
     standard = Standard.of(rescale=rescale, zca_epsilon=epsilon, **switches)
     said = standard.settings()
     assert Standard.of(**json.loads(json.dumps(said))) == standard
