@@ -503,6 +503,15 @@ def test_endless_numbers_of_options_are_mistakes(write: Write) -> None:
             spec_of(write(f"copies: {written}\npipeline: [D4]"), {})
 
 
+def test_numbers_beyond_the_largest_are_mistakes_that_name_it(write: Write) -> None:
+    for number in (2**63, 10**19 - 1, "9" * 20, -1):
+        with pytest.raises(UsageError, match=r"expected a whole number from 0 to 9,223,372,036,854,775,807$"):
+            spec_of([{"D4": {}}], {"seed": number})
+    with pytest.raises(UsageError, match=r"^copies is '32768': expected a whole number from 0 to 32,767$"):
+        spec_of(write("copies: 32768\npipeline: [D4]"), {})
+    assert spec_of([{"D4": {}}], {"seed": str(2**63 - 1)})[0].seed == 2**63 - 1
+
+
 def test_what_a_script_says_is_stronger_than_its_file(write: Write) -> None:
     path = write("copies: 4\nseed: 7\npipeline: [D4]")
     spec, _ = spec_of(path, {"copies": 2, "seed": None})

@@ -72,7 +72,7 @@ def test_resolved_makes_the_same_transform_again(name: str) -> None:
         again = Step(name, said, full.p)
         assert said == full.arguments
         assert transforms.resolved(again, (SIZE, SIZE, 3), patch.dtype) == full
-        assert [*said, "p"] == [key for key, _, _ in transforms.parameters(name)]
+        assert [*said, "p"] == [key for key, _ in transforms.parameters(name)]
         assert {k: v.tobytes() for k, v in copies(name, arguments, patch).items()} == {
             k: v.tobytes() for k, v in copies(name, said, patch).items()
         }

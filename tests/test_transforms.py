@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import random
@@ -20,9 +21,10 @@ from transform_settings import DTYPES, NUMBERS, SIZE, copies, digests, known, ma
 
 from patchcli.errors import UsageError
 from patchcli.pipeline import transforms
-from patchcli.pipeline.catalogue import CATALOGUE, LEFT_OUT
+from patchcli.pipeline.catalogue import CATALOGUE, LEFT_OUT, REMARKS
 from patchcli.pipeline.seeding import Streams, identity
 from patchcli.pipeline.tree import Step
+from patchcli.report.catalogue import transform_lines
 
 
 def check(name: str, arguments: dict[str, Any], dtype: str, n_channels: int) -> None:
@@ -211,6 +213,55 @@ def compare_processes(size: int) -> None:
         assert digests(size) == there
     finally:
         cv2.setNumThreads(before)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+@pytest.mark.parametrize("first", ["", "import torch", "import albumentations"])
+def test_a_script_that_imports_torch_finds_all_of_albumentations(first: str) -> None:
+    code = f"""
+import sys
+{first}
+before = "torch" in sys.modules
+import patchcli.pipeline.transforms
+assert ("torch" in sys.modules) == before, "torch was imported for nothing"
+import albumentations
+assert not hasattr(albumentations, "ToTensorV4")
+assert albumentations.ToTensorV2.__module__ == "albumentations.pytorch.transforms"
+from albumentations import ToTensor3D
+assert albumentations.pytorch.ToTensor3D is ToTensor3D
+"""
+    environment = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_without_torch_albumentations_has_no_tensors() -> None:
+    code = (
+        "import sys, patchcli.pipeline.transforms, albumentations; sys.modules['torch'] = None; "
+        "assert not hasattr(albumentations, 'ToTensorV2'); assert hasattr(albumentations, 'D4')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_gaussian_noise_has_as_many_fields_as_the_list_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    plant = cv2.setRNGSeed
+
+    def spy(seed: int) -> None:
+        seeds.append(seed)
+        plant(seed)
+
+    monkeypatch.setattr(cv2, "setRNGSeed", spy)
+    patch, streams = photo(3), Streams()
+    for name in REMARKS:
+        noise = made(name, settings_of(name)[-1 if name == "GaussNoise" else 1], patch, streams)
+        for number in range(200):
+            streams.begin(number)
+            noise.draw(patch)
+    assert 2**15 < max(seeds) < 2**16
+    listed = "\n".join(transform_lines())
+    assert all(remark in listed for remark in REMARKS.values())
 
 
 def test_the_same_bits_in_another_process_with_other_threads() -> None:

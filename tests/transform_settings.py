@@ -111,7 +111,7 @@ def copies(name: str, arguments: dict[str, Any], patch: Array, numbers: list[int
 
 
 def known(name: str) -> set[str]:
-    return {parameter for parameter, _, _ in transforms.parameters(name)}
+    return {parameter for parameter, _ in transforms.parameters(name)}
 
 
 def shown(name: str, dtype: str, n_channels: int) -> bool:

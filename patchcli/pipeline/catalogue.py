@@ -91,6 +91,11 @@ LEFT_OUT: Final = {name: reason for reason, names in _WHY_NOT for name in names.
 """Transforms of albumentations that are not on the list, with the reason."""
 
 
+_NOISE: Final = "one of 65,536 noise fields, then scaled: OpenCV's generator is seeded with 16 bits"
+REMARKS: Final = {"GaussNoise": _NOISE, "AdditiveNoise": f"noise_type gaussian: {_NOISE}"}
+"""What else a user should know of a transform on the list, albumentations 2.0.8."""
+
+
 @dataclass(frozen=True, slots=True)
 class Support:
     """What a transform is right for.

@@ -60,7 +60,7 @@ class KerasDraw(NamedTuple):
 
 
 class KerasTransform:
-    """Draws from Keras' distributions and applies as Keras does: a `Transform` of patchcli/pipeline.py.
+    """Draws from Keras' distributions and applies as Keras does: a `Transform` of patchcli/pipeline/tree.py.
 
     Parameters
     ----------

@@ -28,6 +28,7 @@ LARGEST: Final = 1e9
 """No number of any range may be larger in size."""
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_BETWEEN: Final = re.compile(r"\s*,\s*|\s+")
 _WHOLE: Final = re.compile(r"[+-]?\d+", re.ASCII)
 
 
@@ -44,7 +45,8 @@ class KerasRanges:
         (written as the whole number n): whole px from -(n - 1) to n - 1, 0 twice as likely as each other. A tuple
         (written as a list): one of the sizes with a random sign; ascending, fractions when all are below 1.
     shear_range : float
-        Degrees, drawn evenly from -s to s. Keras up to 2.0.8 meant radians (so do old tutorials with `0.2`): `0.2rad`.
+        Degrees, drawn evenly from -s to s. The documentation of Keras up to 2.0.8 said radians, which is what old
+        tutorials mean by 0.2: `0.2rad`.
     zoom_range : (float, float)
         Factors, drawn evenly and for each axis on its own; above 1 shows more of the scene, that is, smaller. Written
         as a pair, or as z for (1 - z, 1 + z).
@@ -237,9 +239,9 @@ def _pair(name: str, value: object, expected: str) -> Pair:
 
 
 def _several(value: object) -> Sequence[object] | None:
-    """The values of a list, or of text with commas; None where there is but one value."""
-    if isinstance(value, str) and "," in value:
-        return value.strip().strip("[]()").split(",")
+    """The values of a list, or of text with commas or blanks between them; None where there is but one value."""
+    if isinstance(value, str) and _BETWEEN.search(value.strip()):
+        return _BETWEEN.split(value.strip().strip("[]()").strip())
     return value if isinstance(value, (list, tuple)) else None
 
 

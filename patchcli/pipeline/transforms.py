@@ -6,11 +6,11 @@ only warn of what they do not understand.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import inspect
 import os
 import sys
-import types
-import typing
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,22 +30,32 @@ _Shape = tuple[int, int, int]
 _LEVELS: Final = np.float32(65535)
 _PIXELS: Final = frozenset((1, 2, 3, 4, 6, 8, 12, 16, 24, 32))  # bytes of a pixel that OpenCV can transpose
 _TRIALS: Final = 4
+_TORCH: Final = "albumentations.pytorch"
 
 
 def _imported() -> Any:
     """Albumentations, without asking PyPI for a newer version, and without torch: a second and 500 MB for nothing."""
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    torch = "albumentations.pytorch"
-    hidden = torch not in sys.modules
+    hidden = not {"torch", "albumentations"} & sys.modules.keys()
     if hidden:
-        sys.modules[torch] = None  # type: ignore[assignment]
+        sys.modules[_TORCH] = None  # type: ignore[assignment]
     try:
         import albumentations
-
-        return albumentations
     finally:
         if hidden:
-            del sys.modules[torch]
+            del sys.modules[_TORCH]
+    if hidden:
+        albumentations.__getattr__ = _of_torch
+    return albumentations
+
+
+def _of_torch(name: str) -> Any:
+    """What a user's own script finds in albumentations where torch was not hidden."""
+    if name in ("pytorch", "ToTensorV2", "ToTensor3D"):
+        with contextlib.suppress(ImportError):
+            module = importlib.import_module(_TORCH)
+            return module if name == "pytorch" else getattr(module, name)
+    raise AttributeError(f"module 'albumentations' has no attribute {name!r}")
 
 
 albumentations = _imported()
@@ -91,16 +101,15 @@ def resolved(step: Step, shape: _Shape, dtype: npt.DTypeLike) -> Step:
     return replace(step, arguments=arguments, p=_probability(step))
 
 
-def parameters(name: str) -> list[tuple[str, str, str]]:
-    """Parameter, default and kind of a transform on the list, as text; `p` is the last."""
-    fields = _class(name).InitSchema.model_fields
+def parameters(name: str) -> list[tuple[str, str]]:
+    """Parameters of a transform on the list and their defaults, as text; `p` is the last."""
     step = Step(name, {})
     shown = []
     for key, value in _defaults(name).items():
         needed = "the patch's" if key == "size" else "needed"
         default = needed if value is inspect.Parameter.empty else _text(plain(step, key, value))
-        shown.append((key, default, _kind(fields[key].annotation, constants(key))))
-    return [*shown, ("p", _text(_probability(step)), "0 to 1")]
+        shown.append((key, default))
+    return [*shown, ("p", _text(_probability(step)))]
 
 
 def contiguous(image: Array) -> Array:
@@ -266,25 +275,6 @@ def _defaults(name: str) -> dict[str, Any]:
     schema = _class(name).InitSchema.model_fields
     known = inspect.signature(_class(name).__init__).parameters
     return {key: one.default for key, one in known.items() if key in schema and key not in hidden}
-
-
-def _kind(annotation: Any, names: tuple[str, ...] = ()) -> str:
-    """A type of pydantic's schema in words: `number or [number, number]`; `names` of the constants that it may list."""
-    origin, members = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return _kind(members[0], names)
-    if origin in {typing.Union, types.UnionType}:
-        return " or ".join(dict.fromkeys(_kind(each, names) for each in members))
-    if origin is typing.Literal:
-        return " or ".join(names[each] if names and isinstance(each, int) else _text(each) for each in members)
-    if origin is tuple:
-        return f"[{', '.join('...' if each is ... else _kind(each, names) for each in members)}]"
-    if origin is dict:
-        return f"{{{_kind(members[0])}: {_kind(members[1], names)}}}"
-    if members:
-        return f"[{_kind(members[0], names)}, ...]"
-    simple = {bool: "true or false", int: "whole number", float: "number", type(None): "none", Any: "anything"}
-    return simple.get(annotation, "text")
 
 
 def _text(value: Any) -> str:

@@ -7,7 +7,7 @@ from itertools import groupby
 from textwrap import wrap
 from typing import Final
 
-from patchcli.pipeline.catalogue import CATALOGUE, Support
+from patchcli.pipeline.catalogue import CATALOGUE, REMARKS, Support
 from patchcli.pipeline.keras_ranges import KerasRanges
 from patchcli.pipeline.transforms import parameters
 
@@ -32,9 +32,11 @@ def transform_lines() -> Iterator[str]:
         yield ""
         yield group
         for support in found:
-            said = ", ".join(f"{name}={default}" for name, default, _ in parameters(support.name))
+            said = ", ".join(f"{name}={default}" for name, default in parameters(support.name))
             yield from wrap(f"{support.name}({said})", _WIDTH, initial_indent="  ", subsequent_indent=" " * 6)
             yield f"      for {_limits(support)}"
+            if support.name in REMARKS:
+                yield f"      {REMARKS[support.name]}"
 
 
 def _limits(support: Support) -> str:
