@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -132,7 +135,7 @@ def test_a_stronger_stride_beats_a_weaker_overlap(tree: Path, tmp_path: Path) ->
     [
         ("pach = 64", "pach is not an option of extract; did you mean patch?"),
         ("patch = = 3", "not TOML"),
-        ("patch = {a = 1}", "patch is a dict"),
+        ("patch = {a = 1}", "patch is a mapping"),
         ("help = true", "help is not an option"),
     ],
 )
@@ -167,6 +170,29 @@ def test_usage_errors_end_with_2(tree: Path, tmp_path: Path, arguments: list[str
     assert done.exit_code == 2, done.output
     assert expected in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_value_is_blamed_on_the_place_where_it_was_said(tree: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("workers = 0\n")
+    out = tmp_path / "out.h5"
+    for more, env, said in (
+        (["--config", config], {}, f"workers in {config}"),
+        ([], {"PATCHCLI_EXTRACT_CONFIG": str(config)}, f"workers in {config}"),
+        ([], {"PATCHCLI_EXTRACT_WORKERS": "0"}, "PATCHCLI_EXTRACT_WORKERS"),
+        (["-j", "0"], {}, "'--workers' / '-j'"),
+    ):
+        done = extract(tree, out, *more, env=env)
+        assert done.exit_code == 2
+        assert f"Invalid value for {said}: 0 is not in the range" in done.stderr
+    (tmp_path / "c.yaml").write_text("copies: -1\n")
+    for more, env, said in (
+        (["--config", tmp_path / "c.yaml"], {}, f"copies in {tmp_path / 'c.yaml'}"),
+        ([], {"PATCHCLI_AUGMENT_COPIES": "-1"}, "PATCHCLI_AUGMENT_COPIES"),
+    ):
+        done = invoke("augment", config, out, *more, env=env)
+        assert done.exit_code == 2
+        assert f"Invalid value for {said}: " in done.stderr
 
 
 def test_exit_codes_of_conflict_and_unreadable(tree: Path, tmp_path: Path) -> None:
@@ -273,6 +299,31 @@ def test_a_reader_that_goes_away_is_no_error(tree: Path, tmp_path: Path) -> None
     line = f"{sys.executable} -m patchcli inspect {out} --json | head -c 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_full_disk_under_standard_output(tree: Path, tmp_path: Path, more: list[str]) -> None:
+    out = tmp_path / "out.h5"
+    extracted: list[object] = ["extract", tree, out, "--patch", 64, "--executor", "serial"]
+    for arguments in (extracted, ["inspect", out]):
+        with open("/dev/full", "w") as full:
+            called = [sys.executable, "-m", "patchcli", *map(str, arguments), *more]
+            done = subprocess.run(called, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: standard output cannot be written: No space left on device; the work")
+        assert len(done.stderr.splitlines()) == 1
+    assert len(patchcli.open(out)) > 0
+
+
+@pytest.mark.parametrize("columns", [0, 80])
+def test_a_terminal_without_a_width_gets_lines(tree: Path, tmp_path: Path, columns: int) -> None:
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    code = "from patchcli.cli.progress import Meter; print(Meter('auto').style)"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, text=True, timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert done.stdout.strip() == ("bar" if columns else "log")
 
 
 def test_a_fifo_does_not_hang(tree: Path, tmp_path: Path) -> None:

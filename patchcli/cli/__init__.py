@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
-import sys
 import traceback
 from typing import Any
 
 import click
 
 from patchcli.cli.options import DEBUG, version
+from patchcli.cli.origins import blame_origin
+from patchcli.cli.output import silence
 from patchcli.errors import PatchcliError
 
 _COMMANDS = {
@@ -34,15 +34,18 @@ class _Group(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        arguments = list(ctx.args)
         try:
             return super().invoke(ctx)
+        except click.BadParameter as error:
+            blame_origin(error, arguments)
+            raise
         except PatchcliError as error:
             _fail(ctx, f"Error: {error}", error.exit_code)
         except KeyboardInterrupt:
             _fail(ctx, "Stopped by Ctrl-C; the same command goes on.", 130)
         except BrokenPipeError:
-            with contextlib.suppress(OSError):  # nobody reads on: not an error of ours, and nothing to say it to
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            silence()  # nobody reads on: not an error of ours, and nothing to say it to
             ctx.exit(0)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

@@ -8,6 +8,7 @@ import click
 
 from patchcli import specs
 from patchcli.cli import options
+from patchcli.cli.output import say
 from patchcli.cli.progress import Meter
 from patchcli.specs import ExtractSpec, RunSpec
 
@@ -133,4 +134,4 @@ def command(ctx: click.Context, /, src: str, out: str, progress: str, json: bool
         given["stride" if stronger == "overlap" else "overlap"] = None
     with Meter(progress).listening() as meter:
         summary = extract(src, out, progress=meter, **given)
-    click.echo(as_json_text(summary) if json else "\n".join(extract_lines(summary)))
+    say(as_json_text(summary) if json else "\n".join(extract_lines(summary)))

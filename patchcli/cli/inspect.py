@@ -7,6 +7,7 @@ import os
 import click
 
 from patchcli.cli import options
+from patchcli.cli.output import say
 from patchcli.errors import DamagedFile
 
 
@@ -33,7 +34,7 @@ def command(file: str, json: bool) -> None:
         found = inspect_file(os.fsencode(file))
     except FileNotFoundError:
         raise DamagedFile(f"{file}: no such file") from None
-    click.echo(as_json_text(found) if json else "\n".join(inspect_lines(found)))
+    say(as_json_text(found) if json else "\n".join(inspect_lines(found)))
     if found.damaged:
         raise DamagedFile(
             f"{file}: {len(found.damaged)} of {len(found.shards)} shards are missing or of the wrong size; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -28,7 +29,7 @@ class Meter:
     """
 
     def __init__(self, style: str) -> None:
-        self.style = ("bar" if sys.stderr.isatty() else "log") if style == "auto" else style
+        self.style = ("bar" if _has_room_for_a_bar() else "log") if style == "auto" else style
         self._signal: signal.Signals | None = None
         self._phase = ""
         self._bar: Any = None
@@ -97,6 +98,14 @@ class Meter:
             self._close()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _has_room_for_a_bar() -> bool:
+    """Whether stderr is a terminal with a width; those that programs open may have 0 columns."""
+    try:
+        return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):  # a stream that only says that it is a terminal
+        return False
 
 
 def _message(number: signal.Signals) -> tuple[str, int]:
