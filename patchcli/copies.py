@@ -119,7 +119,7 @@ class AugmentSpec:
         given = {name: value for name, value in others.items() if value is not None}
         return cls(
             pipeline=NOTHING if pipeline is None else pipeline,
-            copies=int(pipeline is not None) if copies is None else whole_number("copies", copies, MOST_COPIES),
+            copies=int(pipeline is not None) if copies is None else whole_number("copies", copies),
             seed=whole_number("seed", seed),
             standard=standard,
             shard_size=parse_bytes(shard_size, name="shard_size"),
@@ -147,10 +147,10 @@ class AugmentSpec:
         }
 
 
-def whole_number(name: str, value: object, most: int = 2**63 - 1) -> int:
-    """A whole number up to `most`, also as text from a file."""
-    if not re.fullmatch(r"\d{1,19}", str(value), re.ASCII) or int(str(value)) > most:
-        raise UsageError(f"{name} is {value!r}: expected a whole number from 0 to {most:,}")
+def whole_number(name: str, value: object) -> int:
+    """A whole number of at most 63 bits, also as text from a file."""
+    if not re.fullmatch(r"\d{1,19}", str(value), re.ASCII) or int(str(value)) >= 2**63:
+        raise UsageError(f"{name} is {value!r}: expected a whole number from 0 to {2**63 - 1:,}")
     return int(str(value))
 
 

@@ -135,8 +135,12 @@ def test_a_stronger_stride_beats_a_weaker_overlap(tree: Path, tmp_path: Path) ->
     [
         ("pach = 64", "pach is not an option of extract; did you mean patch?"),
         ("patch = = 3", "not TOML"),
-        ("patch = {a = 1}", "patch is a mapping"),
-        ("help = true", "help is not an option"),
+        ("patch = {a = 1}", "patch is a mapping: expected text, a number or a list"),
+        ("help = true", "help is not an option of extract in a file: say it on the command line"),
+        ("version = true", "version is not an option of extract in a file"),
+        ("seed = [2]", "seed is a list: expected text or a number"),
+        ("classes = [true]", "classes is a list: expected text, a number or a list"),
+        ("classes = []", "classes is empty: expected a value"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tree: Path, tmp_path: Path, content: str, expected: str) -> None:

@@ -23,8 +23,9 @@ from patchcli.pipeline.tree import MOST_DEPTH, Group, Node, Step, parse, plain, 
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
-OPTIONS = ("copies", "seed", "rescale", "horizontal_flip", "config")
+OPTIONS = ("copies", "seed", "rescale", "horizontal_flip", "config", "json", "debug", "version", "list_transforms")
 SWITCHES = ("horizontal_flip",)
+ON_THE_COMMAND_LINE = ("json", "debug", "version", "help", "list_transforms")
 
 Write = Callable[[str | bytes], str]
 
@@ -216,6 +217,9 @@ def test_what_albumentations_saves_may_be_any_part(saved: dict[str, Any], short:
         ({**SAVED, "bbox_params": {"format": "coco"}}, "bbox_params is set: patches have no boxes or keypoints"),
         ({**SAVED, "keypoint_params": {"format": "xy"}}, "keypoint_params is set"),
         ({**SAVED, "additional_targets": {"image2": "image"}}, "additional_targets is set"),
+        ({**SAVED, "__class_fullname__": "RandomOrder"}, "aug.yaml, line 1: RandomOrder is not taken: groups are"),
+        ({**SAVED, "__class_fullname__": "ReplayCompose"}, "aug.yaml, line 1: ReplayCompose: leave it out"),
+        ({**SAVED, "transforms": [{**SAVED, "__class_fullname__": "OneOrOther"}]}, "OneOrOther is not taken"),
         ({**SAVED, "transforms": [{**D4, "p": 2}]}, "D4: p is 2: expected a probability from 0 to 1"),
         ({**SAVED, "transforms": [{**SAVED, "p": 2}]}, "Sequential: p is 2: expected a probability from 0 to 1"),
     ],
@@ -287,30 +291,70 @@ def test_what_albumentations_would_not_save(write: Write, saved: Any, expected: 
         ("- !ours D4", "aug.yaml, line 1: tags such as '!ours' are not taken"),
         ("- A: {b: !!binary aGk=}", "aug.yaml, line 1: tags such as 'tag:yaml.org,2002:binary' are not taken"),
         ("- A: {b: !!set {c}}", "aug.yaml, line 1: tags such as 'tag:yaml.org,2002:set' are not taken"),
-        ("- A: {b: 1,\n   b: 2}", "aug.yaml, line 2: 'b' is no key, or stands twice"),
-        ("- A: {1: 1, true: 2}", "is no key, or stands twice"),
-        ("- ? [a]\n  : b", "aug.yaml, line 1: ['a'] is no key, or stands twice"),
-        ("- ~: b", "aug.yaml, line 1: None is no key, or stands twice"),
-        ("- A\n---\n- B", "aug.yaml: not YAML: expected a single document"),
-        ("%YAML 9.9\n---\n- A", "aug.yaml: not YAML: "),
-        ("- A: {b", "aug.yaml: not YAML: "),
-        ("-\tA: b\n\tc", "aug.yaml: not YAML: "),
-        ("- A\0", "aug.yaml: not YAML: "),
-        (b"- A: {b: \xe9}", "aug.yaml: not YAML: "),
-        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "aug.yaml: not YAML: "),
+        ("- A: {b: 1,\n   b: 2}", "aug.yaml, line 2: 'b' stands twice"),
+        ("- A: {1: 1, true: 2}", "stands twice"),
+        ("- ? [a]\n  : b", "aug.yaml, line 1: ['a'] is no key"),
+        ("- ~: b", "aug.yaml, line 1: None is no key"),
+        ("- A\n---\n- B", "aug.yaml, line 2: not YAML: expected a single document"),
+        ("%YAML 9.9\n---\n- A", "aug.yaml, line 1: not YAML: "),
+        ("- A: {b\n\n", "aug.yaml, line 3: not YAML: while parsing a flow mapping in line 1, expected ',' or '}'"),
+        ("-\tA: b\n\tc", "aug.yaml: a tab in line 1: YAML indents with blanks"),
+        ("- A:\n\tb: 1", "aug.yaml: a tab in line 2: YAML indents with blanks"),
+        ("- A:\n    b: 1\n\tc: 1", "aug.yaml: a tab in line 3: YAML indents with blanks"),
+        ("- A\n- B\0", "aug.yaml, line 2: not YAML: special characters are not allowed"),
+        (b"- D4\n- A: {b: \xe9}", "aug.yaml, line 2: not YAML: invalid continuation byte"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "aug.yaml, line 1: not YAML: "),
+        # slips
+        ("- D4\n- HorizontalFlip:\n  p: 0.5", "aug.yaml, line 2: indent p deeper, or write HorizontalFlip: {p: 0.5}"),
+        (
+            "- Affine:\n  scale: [1, 2]\n  keep_ratio: true",
+            "line 1: indent scale and keep_ratio deeper, or write Affine: {scale: ..., keep_ratio: true}",
+        ),
+        ("- OneOf:\n  transforms: [D4]", "line 1: indent transforms deeper, or write OneOf: {transforms: ...}"),
+        ("- D4:\n  Blur:", "aug.yaml, line 1: expected a transform such as"),
+        ("- Affine:\n    scale: (0.9, 1.1)", "aug.yaml, line 2: Affine: scale: write [0.9, 1.1], not (0.9, 1.1)"),
+        ("- Affine: {scale: (0.9, 1.1), p: 1}", "aug.yaml, line 1: Affine: scale: write [0.9, 1.1], not (0.9, 1.1)"),
+        ("- Affine: {shear: {x: (-5, 5), y: 1}}", "aug.yaml, line 1: Affine: x: write [-5, 5], not (-5, 5)"),
+        ("- GridDropout: {fill: (1, 2, 3)}", "GridDropout: fill: write [1, 2, 3], not (1, 2, 3)"),
+        ("- Keras: {zoom_range: (0.8, 1.2)}", "aug.yaml, line 1: Keras: zoom_range: write [0.8, 1.2], not (0.8, 1.2)"),
+        # groups that there are not
+        ("- D4\n- Compose: [D4]", "aug.yaml, line 2: Compose: leave it out, a pipeline is a list; Sequential groups"),
+        ("- Compose", "aug.yaml, line 1: Compose: leave it out"),
+        ("- RandomOrder: [D4]", "line 1: RandomOrder is not taken: groups are OneOf, SomeOf and Sequential"),
+        ("- OneOf:\n  - RandomOrder: {transforms: [D4], n: 1}", "aug.yaml, line 2: RandomOrder is not taken"),
+        ("- OneOrOther: [D4, Blur]", "aug.yaml, line 1: OneOrOther is not taken: groups are"),
+        ("- ReplayCompose: [D4]", "aug.yaml, line 1: ReplayCompose: leave it out"),
+        ("- SelectiveChannelTransform: [D4]", "aug.yaml, line 1: SelectiveChannelTransform is not taken"),
+        ("- OneOff: [D4]", "aug.yaml, line 1: no group is called 'OneOff': did you mean OneOf?"),
+        # parts of a pipeline at the top
+        ("copies: 2\ntransforms: [D4]", "line 2: transforms is not an option of augment: put them under `pipeline`"),
+        ("HorizontalFlip: {p: .5}", "line 1: HorizontalFlip is not an option: a pipeline is a list: write `- Horizon"),
+        ("\nOneOf: [D4]", "aug.yaml, line 2: OneOf is not an option: a pipeline is a list: write `- OneOf: ...`"),
+        ("Keras: {zoom_range: 0.1}", "a pipeline is a list: write `- Keras: ...`"),
+        ("Normalize:", "a pipeline is a list: write `- Normalize: ...`"),
+        ("Compose: [D4]", "aug.yaml, line 1: Compose: leave it out, a pipeline is a list"),
+        ("copies: 1\nRandomOrder: [D4]", "aug.yaml, line 2: RandomOrder is not taken"),
         # options
-        ("copis: 4", "aug.yaml: copis is not an option of augment; did you mean copies?"),
-        ("x: 4", "aug.yaml: x is not an option of augment; there are copies, seed, rescale, horizontal_flip"),
-        ("config: other.yaml", "aug.yaml: config is not an option of augment"),
-        ("copies: 4\npipline: [D4]", "aug.yaml: pipline is not an option of augment"),
-        ("horizontal_flip: 1", "aug.yaml: horizontal_flip is 1: expected true or false"),
+        ("copis: 4", "aug.yaml, line 1: copis is not an option of augment; did you mean copies?"),
+        (
+            "x: 4",
+            "aug.yaml, line 1: x is not an option of augment; there are copies, seed, rescale, horizontal_flip, pipe",
+        ),
+        ("config: other.yaml", "aug.yaml, line 1: config is not an option of augment in a file: say it on the"),
+        *((f"{name}: true", f"line 1: {name} is not an option of augment in a file") for name in ON_THE_COMMAND_LINE),
+        ("copies: 4\npipline: [D4]", "aug.yaml, line 2: pipline is not an option of augment; did you mean pipeline?"),
+        ("horizontal_flip: 1", "aug.yaml, line 1: horizontal_flip is 1: expected true or false"),
         (
             "horizontal-flip: true\nhorizontal_flip: true",
-            "aug.yaml: horizontal_flip stands twice, under another spelling",
+            "aug.yaml, line 2: horizontal_flip stands twice, under another spelling",
         ),
-        ("copies: {a: 1}", "aug.yaml: copies is a "),
-        ("copies: true", "aug.yaml: copies is a bool: expected text, a number or a list"),
-        ("copies: 1\ncopies: 2", "aug.yaml, line 2: 'copies' is no key, or stands twice"),
+        ("copies: {a: 1}", "aug.yaml, line 1: copies is a mapping: expected text or a number"),
+        ("copies: true", "aug.yaml, line 1: copies is a bool: expected text or a number"),
+        ("copies: 1\ncopies: 2", "aug.yaml, line 2: 'copies' stands twice"),
+        ("seed: 1\ncopies:", "aug.yaml, line 2: copies is empty: expected a value"),
+        ("copies: [2]", "aug.yaml, line 1: copies is a list: expected text or a number"),
+        ("horizontal_flip:", "aug.yaml, line 1: horizontal_flip is empty: expected a value"),
+        ("- SomeOf:\n    transforms: [D4]\n    m: 1", "aug.yaml, line 3: SomeOf has no argument 'm': "),
     ],
 )
 def test_every_mistake_is_named_with_its_place(write: Write, content: str | bytes, expected: str) -> None:
@@ -318,6 +362,7 @@ def test_every_mistake_is_named_with_its_place(write: Write, content: str | byte
     assert expected in said
     assert said.startswith("aug.yaml")
     assert "\n" not in said
+    assert "<byte string>" not in said
     assert len(said) < 400
 
 
@@ -427,6 +472,11 @@ def test_options_and_a_pipeline_in_one_file(write: Write) -> None:
         {"copies": "4", "rescale": "1/255", "horizontal_flip": False},
         flip,
     )
+    assert message(write, "x: 4").endswith("there are copies, seed, rescale, horizontal_flip, pipeline")
+    assert read(write("seed: 010"))[0] == {"seed": "010"}
+    assert read(write("- Keras:\n    zoom_range: (0.8, 1.2)"))[1] == parse(
+        [{"Keras": {"zoom_range": "(0.8, 1.2)"}}], name=""
+    )
     assert read(write("copies: 4\npipeline:")) == ({"copies": "4"}, None)
     assert read(write('{"pipeline": [{"D4": {}}]}')) == ({}, flip)
 
@@ -435,6 +485,9 @@ def test_plain_values_are_those_of_json_and_yaml_1_2(write: Write) -> None:
     values: dict[str, Any] = {
         "1e-05": 1e-05,
         "1E3": 1000.0,
+        "010": "010",
+        "010.": 10.0,
+        "12345678901234567890": "12345678901234567890",
         ".5e1": 5.0,
         "-1e+2": -100.0,
         "+7": 7,
@@ -507,7 +560,7 @@ def test_numbers_beyond_the_largest_are_mistakes_that_name_it(write: Write) -> N
     for number in (2**63, 10**19 - 1, "9" * 20, -1):
         with pytest.raises(UsageError, match=r"expected a whole number from 0 to 9,223,372,036,854,775,807$"):
             spec_of([{"D4": {}}], {"seed": number})
-    with pytest.raises(UsageError, match=r"^copies is '32768': expected a whole number from 0 to 32,767$"):
+    with pytest.raises(UsageError, match=r"^copies is 32768: expected a whole number from 0 to 32767$"):
         spec_of(write("copies: 32768\npipeline: [D4]"), {})
     assert spec_of([{"D4": {}}], {"seed": str(2**63 - 1)})[0].seed == 2**63 - 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from transform_settings import SIZE, copies, made, photo, settings_of
 from patchcli.errors import UsageError
 from patchcli.pipeline import catalogue, transforms
 from patchcli.pipeline.catalogue import CATALOGUE
+from patchcli.pipeline.hints import OLD, of_older
 from patchcli.pipeline.seeding import Streams
 from patchcli.pipeline.tree import Step
 
@@ -32,6 +34,15 @@ MESSAGES = [
     ("Rotate", {"border_mode": 7}, "one of constant, replicate"),
     ("Rotate", {"crop_border": True}, "changes the size"),
     ("Affine", {"shear": {"x": 5}}, "both x and y"),
+    ("Kears", {}, "no transform is called 'Kears'; did you mean Keras?"),
+    ("OneOff", {}, "no transform is called 'OneOff'; did you mean OneOf?"),
+    ("GaussNoise", {"var_limit": 9}, "no argument 'var_limit'; albumentations 1 had it: say std_range, a share of the"),
+    ("Blur", {"always_apply": False}, "albumentations 1 had it: drop it, and say p: 1 for true"),
+    ("Rotate", {"value": 9}, "no argument 'value'; albumentations 1 had it: say fill "),
+    ("Affine", {"cval": 9}, "no argument 'cval'; albumentations 1 had it: say fill "),
+    ("CoarseDropout", {"max_holes": 9}, "albumentations 1 had it: say num_holes_range: "),
+    ("RandomResizedCrop", {"height": 9}, "albumentations 1 had it: drop it, the patch's size is taken"),
+    ("ElasticTransform", {"alpha_affine": 9}, "albumentations 1 had it: it is gone"),
     ("Equalize", {"mask": 1}, "has no argument 'mask'"),
     ("PlasmaShadow", {"plasma_size": 9}, "has no argument 'plasma_size'"),
     ("Sharpen", {"method": "gaussian"}, "wraps around"),
@@ -76,6 +87,16 @@ def test_resolved_makes_the_same_transform_again(name: str) -> None:
         assert {k: v.tobytes() for k, v in copies(name, arguments, patch).items()} == {
             k: v.tobytes() for k, v in copies(name, said, patch).items()
         }
+
+
+def test_what_albumentations_1_had_is_no_more_and_what_to_say_now_is() -> None:
+    for (name, key), advice in OLD.items():
+        known = [parameter for parameter, _ in transforms.parameters(name)]
+        assert key not in known
+        if advice.startswith("say "):
+            said = re.findall(r"\w+", advice.partition(":")[0].partition(",")[0])[1:]
+            assert {one for one in said if one != "and"} <= set(known), (name, key)
+    assert of_older("Blur", "var_limit") is None
 
 
 def test_a_name_without_place_and_near_names() -> None:

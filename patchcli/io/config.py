@@ -6,16 +6,23 @@ import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from patchcli.errors import UsageError
+from patchcli.pipeline.hints import place_of
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:  # pragma: no cover - one of the two is taken
     import tomli as tomllib
 
-_NOT_IN_FILES = frozenset({"config", "help"})
+NOT_IN_FILES: Final = frozenset({"config", "help", "version", "list_transforms"})
+"""Options that are for the command line only."""
+
+_LISTED: Final = frozenset(
+    ("classes", "patch", "stride", "width_shift_range", "height_shift_range", "zoom_range", "brightness_range")
+)
+"""Options that a list makes sense for."""
 
 
 def read_config(path: bytes, command: str, known: Sequence[str], switches: Collection[str]) -> dict[str, Any]:
@@ -54,18 +61,28 @@ def read_config(path: bytes, command: str, known: Sequence[str], switches: Colle
 
 
 def options_of(
-    content: Mapping[str, Any], command: str, known: Sequence[str], switches: Collection[str], shown: str
+    content: Mapping[str, Any],
+    command: str,
+    known: Sequence[str],
+    switches: Collection[str],
+    shown: str,
+    *,
+    refused: Collection[str] = NOT_IN_FILES,
 ) -> dict[str, Any]:
     """Options for a command from the content of a file, as `read_config` gives them; `shown` is the file's name."""
     options: dict[str, Any] = {}
     for key, value in content.items():
+        place = place_of(shown, key, value)
         name = str(key).replace("-", "_")
         name = "patch" if name == "patch_size" else name
-        if name not in known or name in _NOT_IN_FILES:
-            raise UsageError(f"{shown}: {key} is not an option of {command}{nearest(name, known)}")
+        if name in refused:
+            raise UsageError(f"{place}: {key} is not an option of {command} in a file: say it on the command line")
+        if name not in known:
+            offered = [one for one in known if one not in refused]
+            raise UsageError(f"{place}: {key} is not an option of {command}{nearest(name, offered)}")
         if name in options:
-            raise UsageError(f"{shown}: {key} stands twice, under another spelling")
-        options[name] = _as_text(name, value, name in switches, shown)
+            raise UsageError(f"{place}: {key} stands twice, under another spelling")
+        options[name] = _as_text(name, value, name in switches, place)
     return options
 
 
@@ -80,19 +97,31 @@ def _without_tables(content: dict[str, Any]) -> dict[str, Any]:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or all of them."""
-    options = [one for one in known if one not in _NOT_IN_FILES]
-    close = get_close_matches(name, options, 1, 0.5)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(options)}"
+    close = get_close_matches(name, known, 1, 0.5)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
 
 
-def _as_text(name: str, value: Any, is_switch: bool, shown: str) -> Any:
+def _as_text(name: str, value: Any, is_switch: bool, place: str) -> Any:
+    if value is None or value == []:
+        raise UsageError(f"{place}: {name} is empty: expected a value")
     if is_switch:
         if not isinstance(value, bool):
-            raise UsageError(f"{shown}: {name} is {value!r}: expected true or false")
+            raise UsageError(f"{place}: {name} is {value!r}: expected true or false")
         return value
-    if isinstance(value, list):
+    takes_list = name in _LISTED
+    if takes_list and isinstance(value, list) and all(map(_is_scalar, value)):
         return ("x" if name in ("patch", "stride") else ",").join(map(str, value))
-    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+    if _is_scalar(value):
         return str(value)
-    found = "a mapping" if isinstance(value, dict) else f"a {type(value).__name__}"
-    raise UsageError(f"{shown}: {name} is {found}: expected text, a number or a list")
+    expected = "text, a number or a list" if takes_list else "text or a number"
+    raise UsageError(f"{place}: {name} is {_kind(value)}: expected {expected}")
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    return "a list" if isinstance(value, list) else f"a {type(value).__name__}"

@@ -10,7 +10,10 @@ from typing import Any, Final
 
 from patchcli.copies import SWITCHES, AugmentSpec, whole_number
 from patchcli.errors import UsageError
-from patchcli.io.config import nearest, options_of
+from patchcli.io.config import NOT_IN_FILES, nearest, options_of
+from patchcli.pipeline.catalogue import LEFT_OUT
+from patchcli.pipeline.catalogue import nearest as nearest_step
+from patchcli.pipeline.hints import NOT_GROUPS, place_of
 from patchcli.pipeline.keras_ranges import KerasRanges
 from patchcli.pipeline.standardize import Standard
 from patchcli.pipeline.tree import Group, Marked, parse
@@ -25,7 +28,10 @@ _KINDS: Final = {
     "bool": (re.compile(r"(true|True|TRUE|false|False|FALSE)$"), "tTfF"),
     "int": (re.compile(r"[-+]?(0|[1-9][0-9]{0,18})$"), "-+0123456789"),
     "float": (
-        re.compile(r"[-+]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][-+]?[0-9]{1,3})?$"),
+        # a point or an exponent: 010 is 8 to some and 10 to others, hence text
+        re.compile(
+            r"[-+]?([0-9]{1,40}\.[0-9]{0,40}|\.[0-9]{1,40}|[0-9]{1,40}(?=[eE]))([eE][-+]?[0-9]{1,3})?$",
+        ),
         "-+.0123456789",
     ),
 }
@@ -72,8 +78,24 @@ def read_pipeline(path: bytes, known: Sequence[str], switches: Sequence[str]) ->
     if not isinstance(content, Marked) or content.keys() & {"transform", "__class_fullname__"}:
         return {}, parse(content, name=shown)
     pipeline = content.pop("pipeline", None)
-    options = options_of(content, "augment", known, switches, shown)
+    _check_keys(content, shown)
+    refused = NOT_IN_FILES | {"json", "debug"}
+    options = options_of(content, "augment", (*known, "pipeline"), switches, shown, refused=refused)
     return options, None if pipeline is None else parse(pipeline, name=shown)
+
+
+def _check_keys(content: Mapping[Any, Any], shown: str) -> None:
+    """Raise `UsageError` for parts of a pipeline where the options stand."""
+    for key in content:
+        place = place_of(shown, key, content)
+        if key == "transforms":
+            raise UsageError(f"{place}: transforms is not an option of augment: put them under `pipeline`")
+        if key in NOT_GROUPS:
+            raise UsageError(f"{place}: {NOT_GROUPS[key]}")
+        if isinstance(key, str) and key[:1].isupper():
+            name = key if key in LEFT_OUT else nearest_step(key)
+            if name is not None:
+                raise UsageError(f"{place}: {key} is not an option: a pipeline is a list: write `- {name}: ...`")
 
 
 def spec_of(config: object, options: Mapping[str, Any]) -> tuple[AugmentSpec, dict[str, Any]]:
@@ -137,7 +159,22 @@ def _read(path: bytes, shown: str) -> Any:
         loader = Loader(content)
         return _plain(loader.get_single_node(), loader, shown)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise UsageError(f"{shown}: not YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(_not_yaml(error, content, shown)) from None
+
+
+def _not_yaml(error: Any, content: bytes, shown: str) -> str:
+    """What the reader of YAML has to say, with our name for the file."""
+    mark, begun = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    if mark is not None:
+        if "'\\t'" in str(error.problem):
+            return f"{shown}: a tab in line {mark.line + 1}: YAML indents with blanks"
+        context = f"{error.context}{f' in line {begun.line + 1}' if begun else ''}, " if error.context else ""
+        return f"{shown}, line {mark.line + 1}: not YAML: {' '.join(f'{context}{error.problem}'.split())}"
+    at = getattr(error, "position", None)
+    if isinstance(at, int):
+        line = content[:at].count(b"\n") + 1
+        return f"{shown}, line {line}: not YAML: {error.reason}"
+    return f"{shown}: not YAML: {' '.join(str(error).split())}"
 
 
 def _check_events(events: Iterable[Any], shown: str) -> None:
@@ -177,8 +214,9 @@ def _plain(node: Any, loader: Any, shown: str) -> Any:
         marked.line = line
         for key_node, value_node in node.value:
             key = _plain(key_node, loader, shown)
-            if not isinstance(key, (str, int, float, bool)) or key in marked:
-                raise UsageError(f"{_where(key_node, shown)}: {key!r} is no key, or stands twice")
+            is_key = isinstance(key, (str, int, float, bool))
+            if not is_key or key in marked:
+                raise UsageError(f"{_where(key_node, shown)}: {key!r} {'stands twice' if is_key else 'is no key'}")
             marked[key] = _plain(value_node, loader, shown)
         return marked
     value = loader.construct_object(node)

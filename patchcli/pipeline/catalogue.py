@@ -10,13 +10,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import UsageError
-from patchcli.pipeline.tree import Step
+from patchcli.pipeline.tree import GroupKind, Step
 
 _ANY_DTYPE: Final = ("uint8", "uint16", "float32")
 _ONLY_8: Final = ("uint8",)
@@ -141,6 +141,9 @@ CATALOGUE: Final = {support.name: support for support in _listed()}
 """Every transform on the list, by name, in the order in which they are shown."""
 
 
+_HELD: Final = (*CATALOGUE, *get_args(GroupKind), "Keras")
+
+
 def support(step: Step) -> Support:
     """What the transform of a step is right for.
 
@@ -165,8 +168,8 @@ def blame(step: Step, text: str) -> UsageError:
 
 
 def nearest(name: str, among: Iterable[str] | None = None) -> str | None:
-    """The name that looks most like `name`, upper and lower case aside, or None; among the transforms when not said."""
-    known = {each.lower(): each for each in (CATALOGUE if among is None else among)}
+    """The name that looks most like `name`, upper and lower case aside, or None; among all that a pipeline holds."""
+    known = {each.lower(): each for each in (_HELD if among is None else among)}
     found = difflib.get_close_matches(name[:100].lower(), known, n=1)
     return known[found[0]] if found else None
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from patchcli.errors import UsageError
 from patchcli.pipeline.arguments import check_values, constants, for_albumentations, plain, wrong
 from patchcli.pipeline.catalogue import NOT_ARGUMENTS, Support, blame, check_support, nearest
+from patchcli.pipeline.hints import of_older
 from patchcli.pipeline.seeding import Streams
 from patchcli.pipeline.tree import Array, Step, Transform
 
@@ -241,7 +242,8 @@ def _refused(step: Step, error: Exception) -> UsageError:
 
 def _unknown(step: Step, key: str, known: Mapping[str, Any]) -> UsageError:
     hint = nearest(str(key), known)
-    what = f"; did you mean {hint}?" if hint else ""
+    what = of_older(step.name, str(key)) or (f"did you mean {hint}?" if hint else "")
+    what = what and f"; {what}"
     return blame(step, f"{step.name} has no argument {str(key)[:100]!r}{what} (it has {', '.join([*known, 'p'])})")
 
 

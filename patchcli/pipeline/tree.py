@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 import numpy.typing as npt
 
 from patchcli.errors import UsageError
+from patchcli.pipeline.hints import NOT_GROUPS, in_round_brackets, not_indented, place_of
 
 Array = npt.NDArray[Any]
 GroupKind = Literal["Sequential", "OneOf", "SomeOf"]
@@ -116,9 +117,9 @@ def parse(value: object, *, name: str) -> Group:
         value = saved if isinstance(saved, list) else [saved]
     if not isinstance(value, list):
         raise UsageError(
-            f"{_at(name, value)}: a pipeline is a list of transforms, such as [HorizontalFlip: {{p: 0.5}}]"
+            f"{place_of(name, value)}: a pipeline is a list of transforms, such as [HorizontalFlip: {{p: 0.5}}]"
         )
-    whole = Group("Sequential", _steps(value, name, 1), 1.0, place=_at(name, value))
+    whole = Group("Sequential", _steps(value, name, 1), 1.0, place=place_of(name, value))
     if sum(1 for _ in steps_of(whole)) > _MOST_STEPS:
         raise UsageError(f"{name}: has more than {_MOST_STEPS} transforms")
     return whole
@@ -144,26 +145,42 @@ def plain(node: Node) -> Any:
 
 def _steps(values: Sequence[object], name: str, depth: int) -> tuple[Node, ...]:
     if depth > MOST_DEPTH:
-        raise UsageError(f"{_at(name, values)}: groups are nested deeper than {MOST_DEPTH}")
+        raise UsageError(f"{place_of(name, values)}: groups are nested deeper than {MOST_DEPTH}")
     return tuple(_node(value, name, depth) for value in values)
 
 
 def _node(value: object, name: str, depth: int) -> Node:
-    place = _at(name, value)
+    place = place_of(name, value)
     if isinstance(value, str):
         value = {value: {}}
     if not isinstance(value, Mapping) or len(value) != 1:
-        raise UsageError(f"{place}: expected a transform such as HorizontalFlip: {{p: 0.5}}, found {_short(value)}")
+        slip = not_indented(value) if isinstance(value, Mapping) else None
+        expected = f"expected a transform such as HorizontalFlip: {{p: 0.5}}, found {_short(value)}"
+        raise UsageError(f"{place}: {slip or expected}")
     kind, said = next(iter(value.items()))
     if not isinstance(kind, str):
         raise UsageError(f"{place}: expected the name of a transform, found {_short(kind)}")
+    if kind in NOT_GROUPS:
+        raise UsageError(f"{place}: {NOT_GROUPS[kind]}")
     if kind in _GROUP_KEYS:
         return _group(kind, said, name, place, depth)
     said = {} if said is None else said
-    if not isinstance(said, Mapping) or not all(isinstance(key, str) for key in said):
-        raise UsageError(f"{place}: {kind} takes arguments by name, such as {kind}: {{p: 0.5}}, found {_short(said)}")
+    _check_arguments(kind, said, name, place)
     arguments = {key: one for key, one in said.items() if key != "p"}
     return Step(kind, arguments, _probability(said["p"], place, kind) if "p" in said else None, place)
+
+
+def _check_arguments(kind: str, said: Any, name: str, place: str) -> None:
+    """Raise `UsageError` for what cannot be the arguments of any transform."""
+    close = get_close_matches(kind, _GROUP_KEYS, 1) if isinstance(said, list) else []
+    if close:
+        raise UsageError(f"{place}: no group is called {_short(kind)}: did you mean {close[0]}?")
+    if isinstance(said, Mapping):
+        for text, advice in in_round_brackets(said):
+            if kind != "Keras" or not text.endswith(")"):  # Keras' ranges may be written so
+                raise UsageError(f"{place_of(name, text, said)}: {kind}: {advice}")
+    if not isinstance(said, Mapping) or not all(isinstance(key, str) for key in said):
+        raise UsageError(f"{place}: {kind} takes arguments by name, such as {kind}: {{p: 0.5}}, found {_short(said)}")
 
 
 def _group(kind: str, said: object, name: str, place: str, depth: int) -> Group:
@@ -175,7 +192,7 @@ def _group(kind: str, said: object, name: str, place: str, depth: int) -> Group:
         if key not in known:
             close = get_close_matches(str(key), known, 1, 0.5)
             hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(known)}"
-            raise UsageError(f"{place}: {kind} has no argument {_short(key)}: {hint}")
+            raise UsageError(f"{place_of(name, key, said)}: {kind} has no argument {_short(key)}: {hint}")
     steps = _steps(said["transforms"], name, depth + 1)
     n, replace = said.get("n", 1), said.get("replace", False)
     if not isinstance(n, int) or isinstance(n, bool) or n < 1 or not isinstance(replace, bool):
@@ -197,7 +214,7 @@ def _probability(value: object, place: str, name: str) -> float:
 
 def _from_saved(value: object, name: str, depth: int) -> Any:
     """The form in which albumentations saves a pipeline, as the short form."""
-    place = _at(name, value)
+    place = place_of(name, value)
     if depth > MOST_DEPTH + 1:
         raise UsageError(f"{place}: groups are nested deeper than {MOST_DEPTH}")
     if not isinstance(value, Mapping) or not isinstance(value.get("__class_fullname__"), str):
@@ -230,11 +247,6 @@ def _marked(value: dict[str, Any], like: object) -> Marked:
     marked = Marked(value)
     marked.line = getattr(like, "line", None)
     return marked
-
-
-def _at(name: str, value: object) -> str:
-    line = getattr(value, "line", None)
-    return name if line is None else f"{name}, line {line}"
 
 
 def _short(value: object) -> str:
