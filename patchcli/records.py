@@ -11,6 +11,8 @@ from patchcli.specs import Compression, ExtractSpec, Size
 
 T = TypeVar("T", bound="Task")
 SkipKind = Literal["ignored", "small", "unreadable"]
+Identity = tuple[int, ...]
+"""What tells a file from another that takes its name: device, inode, size, time of the last change."""
 
 _ITEM_BYTES: Final = {"uint8": 1, "uint16": 2, "float32": 4}
 
@@ -168,6 +170,8 @@ class Task:
         What the index says the file's digest is; empty where there is no index yet.
     skipped : tuple of Skipped
         What a file that is the whole data set says of the files left out before; empty for shards.
+    seen : Identity or None
+        What stood in the place of the data set when the run began, and may be replaced.
     """
 
     shard: int
@@ -177,6 +181,7 @@ class Task:
     run: str
     digest: str = ""
     skipped: tuple[Skipped, ...] = ()
+    seen: Identity | None = None
 
     def ready(self: T) -> T:
         """What travels to a worker: this task, with what is only put together then."""

@@ -7,6 +7,7 @@ import functools
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from photos import bytes_of, leftovers, many
 from processes import drafting, session, wait_for
 
 import patchcli
+from patchcli.errors import DamagedFile
+from patchcli.records import Progress
+from patchcli.specs import ExecutorName
 
 OPTIONS = ["--rotation-range", "20", "--zoom-range", "0.1", "--copies", "2", "--shard-size", "7MB", "-j", "2"]
 
@@ -180,6 +184,111 @@ def test_two_runs_at_once_do_no_harm(src: Path, expected: dict[str, str], tmp_pa
             _, stderr = process.communicate(timeout=120)
             assert process.returncode == 0, stderr
     assert bytes_of(out) == expected
+    assert leftovers(tmp_path) == []
+
+
+def held(tmp_path: Path, arguments: list[str], step: str = "publish") -> subprocess.Popen[str]:
+    """A run that waits at a step just before its data set takes its final name, until the file `go` is there."""
+    code = (
+        "import os, sys, time\n"
+        "from patchcli.io.publish import Draft\n"
+        f"before = Draft.{step}\n"
+        "def held(draft, **how):\n"
+        "    if draft.path.endswith(b'/out.h5'):\n"
+        f"        open({str(tmp_path / 'waits')!r}, 'w').close()\n"
+        f"        while not os.path.exists({str(tmp_path / 'go')!r}):\n"
+        "            time.sleep(0.005)\n"
+        "    before(draft, **how)\n"
+        f"Draft.{step} = held\n"
+        "sys.argv[0] = 'patchcli'\n"
+        "from patchcli.cli import main\n"
+        "main()\n"
+    )
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("verb", ["augment", "extract"])
+@pytest.mark.parametrize("size", ["1GB", "12MB"], ids=["single", "sharded"])
+@pytest.mark.parametrize("before", ["nothing", "another"])
+def test_another_run_with_other_settings_meanwhile(
+    src: Path, tmp_path: Path, verb: str, size: str, before: str
+) -> None:
+    """Whoever comes second is told, though it may replace what stood there at its start; equal settings are fine."""
+    out = tmp_path / "out.h5"
+    serial = ["--executor", "serial"]
+    if verb == "augment":
+        common = ["augment", str(min(src.with_suffix(".shards").iterdir())), str(out), "--rotation-range", "9"]
+    else:
+        common = ["extract", str(src.parent / "data"), str(out), "--patch", "64", "--shuffle"]
+    common += ["--shard-size", size, "--overwrite", *serial]
+
+    def ran(seed: int) -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, "-m", "patchcli", *common, "--seed", str(seed)]
+        return subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+
+    for other, code in ((2, 1), (1, 0)):
+        if before == "another":
+            assert ran(3).returncode == 0
+        with held(tmp_path, [*common, "--seed", "1"], "publish" if before == "nothing" else "sync") as late:
+            wait_for((tmp_path / "waits").exists)
+            assert ran(other).returncode == 0
+            made = out.read_bytes()
+            (tmp_path / "go").touch()
+            _, stderr = late.communicate(timeout=60)
+        assert late.returncode == code, stderr
+        assert out.read_bytes() == made
+        if code:
+            assert "another run made it meanwhile" in stderr
+            assert "seed: 2 -> 1" in stderr or "seed 2 -> shuffle, seed 1" in stderr
+            assert "Traceback" not in stderr
+        assert leftovers(tmp_path) == []
+        for path in (tmp_path / "waits", tmp_path / "go", out):
+            path.unlink()
+    assert ran(1).returncode == 0
+    check_whole(out)
+
+
+def test_what_is_not_ours_and_came_meanwhile_stays(src: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    shard = min(src.with_suffix(".shards").iterdir())
+    with held(tmp_path, ["augment", str(shard), str(out), "--vertical-flip", "--executor", "serial"]) as late:
+        wait_for((tmp_path / "waits").exists)
+        out.write_text("precious")
+        (tmp_path / "go").touch()
+        _, stderr = late.communicate(timeout=60)
+    assert late.returncode == 1
+    assert "another run" in stderr
+    assert out.read_text() == "precious"
+
+
+@pytest.mark.parametrize("n", [1, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("more", [["--shard-size", "1GB"], []], ids=["single", "sharded"])
+def test_of_two_runs_at_once_one_wins(src: Path, tmp_path: Path, more: list[str], n: int) -> None:
+    for k in range(n):
+        out = tmp_path / f"{k}.h5"
+        with started(src, out, *more, "--seed", "1") as first, started(src, out, *more, "--seed", "2") as second:
+            ended = [(process.communicate(timeout=120)[1], process.returncode) for process in (first, second)]
+        assert sorted(code for _, code in ended) == [0, 1], ended
+        winner = 1 + [code for _, code in ended].index(0)
+        assert patchcli.open(out).settings["augment"]["seed"] == winner
+        check_whole(out)
+        assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("executor", ["process", "serial"])
+def test_an_input_that_goes_away_is_to_blame_itself(src: Path, tmp_path: Path, executor: ExecutorName) -> None:
+    copy = tmp_path / "in.h5"
+    shutil.copy(min(src.with_suffix(".shards").iterdir()), copy)
+
+    def take_away(progress: Progress) -> None:
+        if progress.phase == "augment":
+            copy.unlink(missing_ok=True)
+
+    with pytest.raises(DamagedFile, match=r"in\.h5: (the input cannot be read any more: No such file|missing)") as told:
+        patchcli.augment(
+            copy, tmp_path / "out.h5", vertical_flip=True, shard_size="1MB", executor=executor, progress=take_away
+        )
+    assert "out" not in str(told.value)
     assert leftovers(tmp_path) == []
 
 

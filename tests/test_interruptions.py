@@ -12,12 +12,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from photos import bytes_of, leftovers, many
 from processes import drafting, session, wait_for
 
 import patchcli
+from patchcli.errors import WorkerDied
+from patchcli.run import engine
+from patchcli.run.executors import WorkerPool
 
 OPTIONS = ["--patch", "64", "--overlap", "0.5", "--shard-size", "24MiB", "-j", "2"]
 N_IMAGES = 16
@@ -202,6 +206,49 @@ def test_two_runs_at_once_do_no_harm(tree: Path, expected: dict[str, str], tmp_p
             assert process.returncode == 0, stderr
     assert bytes_of(out) == expected
     assert leftovers(tmp_path) == []
+
+
+class Doomed(WorkerPool):
+    """Its workers die before they do anything: of a signal, or by themselves."""
+
+    n_left = 99
+    ends_with: ClassVar[tuple[Any, int]] = (signal.raise_signal, signal.SIGKILL)
+
+    def __init__(self, n_workers: int) -> None:
+        super().__init__(n_workers)
+        if Doomed.n_left > 0:
+            self._initializer, number = self.ends_with
+            self._initargs = (number,)
+        Doomed.n_left -= 1
+
+
+@pytest.mark.parametrize(
+    ("ends_with", "said"),
+    [
+        (
+            (signal.raise_signal, signal.SIGKILL),
+            r"workers were killed \(signal 9\) before they could begin: memory may",
+        ),
+        ((os._exit, 3), "worker processes cannot be started here: try --executor serial"),
+    ],
+)
+def test_workers_that_die_before_they_begin(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_with: tuple[Any, int], said: str
+) -> None:
+    monkeypatch.setattr(engine, "WorkerPool", Doomed)
+    monkeypatch.setattr(Doomed, "ends_with", ends_with)
+    monkeypatch.setattr(Doomed, "n_left", 99)
+    with pytest.raises(WorkerDied, match=said):
+        patchcli.extract(tree, tmp_path / "out.h5", patch=64, shard_size="24MiB", workers=2)
+    assert leftovers(tmp_path) == []
+
+
+def test_two_deaths_before_the_work_begins_are_borne(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "WorkerPool", Doomed)
+    monkeypatch.setattr(Doomed, "n_left", 2)
+    assert patchcli.extract(tree, tmp_path / "out.h5", patch=64, shard_size="24MiB", workers=2).state == "made"
 
 
 def limited(n_bytes: int) -> object:

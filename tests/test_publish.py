@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from patchcli.io import publish
-from patchcli.io.publish import Draft, new_run, remove_drafts, remove_stale_drafts
+from patchcli.io.publish import Draft, new_run, remove_drafts, remove_stale_drafts, write_error
 
 DAY = 24 * 3600
 
@@ -246,6 +247,47 @@ def test_files_of_others_are_never_removed(tmp_path: Path, dead_pid: int) -> Non
     remove_stale_drafts([os.fsencode(tmp_path)], [b"a.h5"], time.time() + 9 * DAY)
     assert names(tmp_path) == before
     assert other_output.exists()
+
+
+@pytest.mark.parametrize("code", [None, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS])
+def test_a_name_that_is_free_is_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int | None) -> None:
+    """By a link, which never replaces; where there are no links, by a rename."""
+
+    def fail(*_: object) -> None:
+        raise OSError(code, "no links here")
+
+    if code is not None:
+        monkeypatch.setattr(os, "link", fail)
+    path = os.fsencode(tmp_path / "a.h5")
+    with Draft(path, new_run()) as first, Draft(path, new_run()) as second:
+        first.write(memoryview(b"first"), 0)
+        first.publish(replacing=False)
+        with pytest.raises(FileExistsError):
+            second.publish(replacing=False)
+        assert (tmp_path / "a.h5").read_bytes() == b"first"
+        second.publish()
+    assert (tmp_path / "a.h5").read_bytes() == b""
+    assert names(tmp_path) == [b"a.h5"]
+
+
+def test_a_link_whose_answer_was_lost_leaves_one_name(tmp_path: Path) -> None:
+    """NFS: the link is there and the client hears that it was before."""
+    with Draft(os.fsencode(tmp_path / "a.h5"), new_run()) as draft:
+        os.link(draft.temp, draft.path)
+        with pytest.raises(FileExistsError):
+            draft.publish(replacing=False)
+        draft.publish()
+    assert names(tmp_path) == [b"a.h5"]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_temporary_names_are_not_for_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    path = os.fsencode(tmp_path / "ro/a.h5")
+    temp = os.path.join(os.path.dirname(path), b".a.h5." + new_run().encode() + b".tmp")
+    said = str(write_error(path, OSError(code, os.strerror(code), temp), 1))
+    assert ".tmp" not in said
+    assert f"the folder {tmp_path}/ro takes no files: {os.strerror(code)}" in said
+    assert ".tmp" not in str(write_error(path, IsADirectoryError(errno.EISDIR, "Is a directory", temp, None, path), 1))
 
 
 def test_two_drafts_of_one_name_do_not_meet(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from patchcli.errors import DamagedFile
 from patchcli.io import h5, layout, publish
 from patchcli.io.names import shard_path
+from patchcli.io.output import publish_data_set
 from patchcli.io.patchfile import opened
 from patchcli.io.shard import root_attributes
 from patchcli.io.tables import RowColumns, SourceColumns, file_tables
-from patchcli.records import Recipe, ShardRecord, Skipped
+from patchcli.records import Identity, Recipe, ShardRecord, Skipped
 from patchcli.stats import NOTHING, Moments
 
 Tables = Mapping[str, h5.Array]
@@ -31,7 +32,13 @@ Open all of it as one array with Python: import patchcli; ps = patchcli.open("{n
 
 
 def seal(
-    out: bytes, recipe: Recipe, records: Sequence[ShardRecord], skipped: Sequence[Skipped], run: str, more: Tables
+    out: bytes,
+    recipe: Recipe,
+    records: Sequence[ShardRecord],
+    skipped: Sequence[Skipped],
+    run: str,
+    more: Tables,
+    seen: Identity | None,
 ) -> bool:
     """Write the index of finished shards; False when exactly those bytes are there already.
 
@@ -43,9 +50,13 @@ def seal(
         All files that were left out, sorted by path.
     more : mapping of str to array
         Tables that this kind of data set has besides.
+    seen : Identity or None
+        What stood there when the run began, and may be replaced.
 
     Raises
     ------
+    OutputConflict
+        Another run has put another data set there meanwhile.
     DamagedFile
         A shard went away or changed in the meantime.
     OSError
@@ -60,7 +71,7 @@ def seal(
         pass
     with publish.Draft(out, run) as draft:
         draft.write(memoryview(content), 0)
-        draft.publish()
+        publish_data_set(draft, recipe, seen)
     return True
 
 
@@ -72,17 +83,12 @@ def _lay_out(
     total, counts = NOTHING, [0]
     paths = [shard_path(out, recipe.plan_id, record.shard, recipe.n_shards) for record in records]
     for path, record in zip(paths, records, strict=True):
-        with opened(path) as (file, facts):
-            if (facts.plan_id, facts.shard) != (recipe.plan_id, record.shard):
-                raise DamagedFile(
-                    f"{os.fsdecode(path)}: changed while the data set was made: run the same command again"
-                )
-            tables = {name: h5.read_table(file, name) for name in (*columns, *_SOURCES, *_SUMS)}
+        tables, n_rows = _read_back(path, recipe, record, (*columns, *_SOURCES, *_SUMS))
         rows = sources.add(tables)
         for name in columns:
             columns[name].append(rows[tables[name]] if name == "source" else tables[name])
         total += _moments(tables)
-        counts.append(facts.n_rows)
+        counts.append(n_rows)
     row_columns = RowColumns(**{name: np.concatenate(parts) for name, parts in columns.items()})
     tables = file_tables(row_columns, sources.columns(), recipe, skipped, total, more)
     tables |= {
@@ -97,6 +103,20 @@ def _lay_out(
         "README": _README.format(name=os.fsdecode(os.path.basename(out)).encode("utf-8", "replace").decode()),
     }
     return layout.lay_out(attributes, None, tables)
+
+
+def _read_back(
+    path: bytes, recipe: Recipe, record: ShardRecord, names: Sequence[str]
+) -> tuple[dict[str, h5.Array], int]:
+    """Tables of a finished shard, and its number of rows."""
+    what = "changed"
+    try:
+        with opened(path) as (file, facts):
+            if (facts.plan_id, facts.shard) == (recipe.plan_id, record.shard):
+                return {name: h5.read_table(file, name) for name in names}, facts.n_rows
+    except OSError as error:  # of reading a shard: the index is not to blame
+        what = f"cannot be read any more ({error.strerror or error}), it went away"
+    raise DamagedFile(f"{os.fsdecode(path)}: {what} while the data set was made: run the same command again")
 
 
 class _Sources:

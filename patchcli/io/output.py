@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from patchcli.errors import DamagedFile, OutputConflict
 from patchcli.io.names import shard_path, shards_folder
-from patchcli.io.publish import sync_folder
+from patchcli.io.publish import Draft, identity, sync_folder
 from patchcli.plan import Plan
-from patchcli.records import Progress, ProgressCallback, Recipe, show
+from patchcli.records import Identity, Progress, ProgressCallback, Recipe, show
 from patchcli.summaries import setting_text
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class ExistingOutput:
         Whether that something is not patchcli's, and is never replaced.
     old : tuple of bytes
         Shards of other plans, to be removed when the new data set stands.
+    seen : Identity or None
+        The file that was looked at, so that another in its place is noticed.
     """
 
     missing: tuple[int, ...]
@@ -52,6 +54,7 @@ class ExistingOutput:
     conflict: str
     foreign: bool
     old: tuple[bytes, ...]
+    seen: Identity | None
 
     @property
     def n_kept(self) -> int:
@@ -83,6 +86,7 @@ def look_at_output(out: bytes, recipe: Recipe, different: Difference) -> Existin
     different : callable
         Says how the inputs of an existing file differ, line by line, when its settings do not.
     """
+    seen = identity(out)  # before it is read: what comes later is no longer this
     paths = [shard_path(out, recipe.plan_id, k, recipe.n_shards) for k in range(recipe.n_shards)]
     missing = tuple(k for k, path in enumerate(paths) if not os.path.isfile(path))
     old = tuple(_old_shards(out, recipe.plan_id, recipe.n_shards))
@@ -91,7 +95,47 @@ def look_at_output(out: bytes, recipe: Recipe, different: Difference) -> Existin
         conflict, foreign, digests = _look_at_file(out, recipe, len(missing) < len(paths) > 1, different)
     elif old:
         conflict = _conflict(out, old[0], recipe, "unfinished shards", different)
-    return ExistingOutput(missing, digests, conflict, foreign, old)
+    return ExistingOutput(missing, digests, conflict, foreign, old, seen)
+
+
+def publish_data_set(draft: Draft, recipe: Recipe, seen: Identity | None) -> None:
+    """Publish the file that is the data set itself, unless another run has put another one there since it was `seen`.
+
+    Raises
+    ------
+    OutputConflict
+        That file stays. One of the same plan has the same content, and is no conflict.
+    OSError
+    """
+    draft.sync()  # may take long, and nothing should come between the look and the rename
+    while True:
+        there = identity(draft.path)
+        try:
+            if there not in (None, seen):
+                _refuse_other(draft.path, recipe)
+            draft.publish(replacing=there is not None)
+            return
+        except FileExistsError:
+            continue  # another run was faster by a moment: look at what it made
+
+
+def _refuse_other(out: bytes, recipe: Recipe) -> None:
+    from patchcli.io.patchfile import opened
+
+    try:
+        with opened(out) as (_, facts):
+            if facts.plan_id == recipe.plan_id:
+                return
+            lines = _different_settings(facts, recipe) or ["  other inputs"]
+    except FileNotFoundError:
+        return  # gone again
+    except (DamagedFile, OSError) as error:
+        lines = [f"  ({error})"]
+    raise OutputConflict(
+        f"{os.fsdecode(out)}: another run made it meanwhile, with other settings or inputs, and it was not replaced:\n"
+        + "\n".join(lines)
+        + "\nReplace it with --overwrite, or choose another output."
+    )
 
 
 def refuse_changed(out: bytes, changed: list[bytes]) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 
 from patchcli.errors import NotEnoughSpace, OutputConflict, PatchcliError
 from patchcli.io.room import free_bytes
+from patchcli.records import Identity
 
 _FLUSH_BYTES: Final = 8 << 20
 _NAME_BYTES: Final = 120  # of the final name in the temporary one, which may have 255
@@ -90,14 +91,39 @@ class Draft:
             self._flusher = threading.Thread(target=_flush, args=(self.fd,), daemon=True)
             self._flusher.start()
 
-    def publish(self) -> None:
-        """Sync, rename to the final name, sync the folder."""
+    def sync(self) -> None:
+        """Wait until all that was written is on the disk."""
         if self._flusher:
             self._flusher.join()
         os.fsync(self.fd)
-        os.replace(self.temp, self.path)
+
+    def publish(self, *, replacing: bool = True) -> None:
+        """Sync, rename to the final name, sync the folder.
+
+        Raises
+        ------
+        FileExistsError
+            Something stands under the final name and is not to be replaced; the draft may still be published.
+        """
+        self.sync()
+        if replacing or not self._linked():
+            os.replace(self.temp, self.path)
+        with contextlib.suppress(FileNotFoundError):  # a rename does nothing where both names are the same file's
+            os.unlink(self.temp)
         self._close()
         sync_folder(os.path.dirname(self.path))
+
+    def _linked(self) -> bool:
+        """Take the final name as a link does, which never replaces; False where the file system has no hard links."""
+        try:
+            os.link(self.temp, self.path)
+        except FileExistsError:
+            raise
+        except OSError:  # EPERM, ENOTSUP, EMLINK, ENOSYS, ...: what is wrong with the disk comes again from the rename
+            if os.path.lexists(self.path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path) from None
+            return False
+        return True
 
     def _close(self) -> None:
         if self._flusher:
@@ -109,6 +135,15 @@ class Draft:
 def _flush(fd: int) -> None:
     with contextlib.suppress(OSError):  # an error comes again from the fsync before the rename
         getattr(os, "fdatasync", os.fsync)(fd)  # macOS has no fdatasync
+
+
+def identity(path: bytes) -> Identity | None:
+    """Which file stands under a name, told from one that takes its place later; None when there is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def sync_folder(folder: bytes) -> None:
@@ -131,10 +166,18 @@ def write_error(path: bytes, error: OSError, needed: int) -> PatchcliError:
             f"{shown}: {os.strerror(error.errno)}{limit}: about {needed:,} bytes were needed, {room:,} are "
             f"free; nothing half-written was left, make room and run the same command again"
         )
-    at = os.fsdecode(error.filename) if error.filename else shown
+    said = error.strerror or str(error)
+    at = os.fsencode(error.filename2 or error.filename or path)  # of a rename, the final name is to blame
+    if _TEMP.fullmatch(os.path.basename(at)):
+        folder = os.fsdecode(os.path.dirname(at)) or "."
+        return OutputConflict(
+            f"{shown}: cannot be written: the folder {folder} takes no files: {said}; make it writable and run the "
+            f"same command again, or choose another output"
+        )
+    where = "" if at == path else f"{os.fsdecode(at)}: "
     return OutputConflict(
-        f"{shown}: cannot be written: {at}: {error.strerror or error}; remove what stands there or make it writable, "
-        f"then run the same command again"
+        f"{shown}: cannot be written: {where}{said}; remove what stands there or make it writable, then run the same "
+        f"command again"
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from patchcli.cut import cut, new_block
 from patchcli.io.headers import Unreadable, quiet_pillow
 from patchcli.io.images import Decoder, file_sha256
+from patchcli.io.output import publish_data_set
 from patchcli.io.publish import Draft, write_error
 from patchcli.io.shard import digests, new_writer, root_attributes
 from patchcli.io.tables import cut_columns, file_tables
@@ -127,5 +128,8 @@ def _attempt(
                     done += len(patches)
                 sources.sha256[number] = sha256
             n_bytes, digest = writer.finish(file_tables(rows, sources, recipe, left_out, total))
-            draft.publish()
+            if recipe.n_shards == 1:
+                publish_data_set(draft, recipe, task.seen)
+            else:
+                draft.publish()
     return ShardRecord(task.shard, "built", n_bytes, digest, skipped), {}

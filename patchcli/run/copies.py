@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -13,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.cut import BLOCK_BYTES
-from patchcli.errors import PatchcliError, UsageError
+from patchcli.errors import DamagedFile, PatchcliError, UsageError
+from patchcli.io.output import publish_data_set
 from patchcli.io.patchfile import Facts
 from patchcli.io.publish import Draft, write_error
 from patchcli.io.shard import digests, new_writer, root_attributes
@@ -138,7 +140,10 @@ def _build(task: CopyTask, note: Callable[[int], None]) -> ShardRecord:
                 total += block_moments(patches)
                 writer.add(patches)
             n_bytes, digest = writer.finish(file_tables(rows, sources, recipe, task.skipped, total, more))
-            draft.publish()
+            if recipe.n_shards == 1:
+                publish_data_set(draft, recipe, task.seen)
+            else:
+                draft.publish()
     return ShardRecord(task.shard, "built", n_bytes, digest)
 
 
@@ -146,7 +151,8 @@ def _copies(
     task: CopyTask, known: Columns, augmenter: Augmenter, note: Callable[[int], None]
 ) -> Iterator[tuple[range, Array]]:
     """The rows in blocks of about 1 MiB, which the next step overwrites."""
-    stored = Shards(task.facts, task.listing)
+    with _reading(task):
+        stored = Shards(task.facts, task.listing)
     rows, origin, copy = known.rows, known.rows.origin, known.rows.copy
     if origin is None or copy is None:
         raise TypeError("a task for copies says what they are copies of")
@@ -158,7 +164,8 @@ def _copies(
     for start in range(0, len(rows), step):
         span = range(start, min(start + step, len(rows)))
         wanted, first, place = np.unique(origin[start : span.stop], return_index=True, return_inverse=True)
-        patches = stored.read(wanted, originals[: len(wanted)])
+        with _reading(task):
+            patches = stored.read(wanted, originals[: len(wanted)])
         stored.compare(patches, wanted, known.expected[start + first])
         note(start)
         row = start
@@ -172,3 +179,16 @@ def _copies(
             raise PatchcliError(f"copy {copies[row]} cannot be made: {error}: {task.place(row)}") from error
         yield span, block[: len(span)]
     stored.close()
+
+
+@contextlib.contextmanager
+def _reading(task: CopyTask) -> Iterator[None]:
+    """An error of the disk in here is about the input: `write_error` would blame the output."""
+    try:
+        yield
+    except OSError as error:
+        shown = os.fsdecode(error.filename or task.facts.path)
+        raise DamagedFile(
+            f"{shown}: the input cannot be read any more: {error.strerror or error}; when it is there again, run the "
+            f"same command again"
+        ) from error

@@ -17,6 +17,8 @@ from patchcli.specs import ExecutorName
 _TICK_SECONDS = 0.1
 _BROKEN = (BrokenExecutor, ConnectionError, EOFError)
 _GRACE_SECONDS = 0.5
+_NOT_BEGUN = -1
+_MOST_STILLBORN = 3
 
 R = TypeVar("R")
 T = TypeVar("T", bound=Task)
@@ -54,6 +56,7 @@ class Crew(Generic[T]):
         self._work = work
         self._tick, self._clean = tick, clean
         self._pool: WorkerPool | None = None
+        self._signals: set[int] = set()
 
     def __enter__(self) -> Crew[T]:
         return self
@@ -66,7 +69,8 @@ class Crew(Generic[T]):
         """Run all tasks; records come in the order in which they are done.
 
         A worker that dies takes its whole pool with it, so every task at work is then tried once more, alone in a new
-        pool; one that kills its worker again is reported after all others are done.
+        pool; one that kills its worker again is reported after all others are done. A task that was not begun goes back
+        to those that wait; when that has happened to several pools, workers cannot live here.
 
         Raises
         ------
@@ -79,19 +83,23 @@ class Crew(Generic[T]):
             return
         waiting = deque(tasks)
         died: list[str] = []
+        n_stillborn = 0
         while waiting:
             n_waiting = len(waiting)
             suspects: list[tuple[T, int]] = []
             yield from self._run_pool(waiting, self._n_workers, suspects)
-            if len(waiting) == n_waiting:
-                raise WorkerDied("worker processes cannot be started here: try --executor serial")
+            n_stillborn += len(waiting) == n_waiting
             for suspect, _ in suspects:
-                again: list[tuple[T, int]] = []
+                alone, again = deque([suspect]), list[tuple[T, int]]()
                 self._end_pool()
-                yield from self._run_pool(deque([suspect]), 1, again)
+                yield from self._run_pool(alone, 1, again)
                 died.extend(_obituary(task, noted) for task, noted in again)
+                n_stillborn += len(alone)
+                waiting.extend(alone)
             if suspects:
                 self._end_pool()
+            if n_stillborn >= _MOST_STILLBORN:
+                raise WorkerDied(_stillborn(self._signals))
         if died:
             raise WorkerDied("\n".join(died))
 
@@ -118,7 +126,7 @@ class Crew(Generic[T]):
             yield SerialExecutor().submit(self._work, task.ready(), report).result()
 
     def _run_pool(self, waiting: deque[T], n_workers: int, suspects: list[tuple[T, int]]) -> Iterator[ShardRecord]:
-        """Run tasks until none waits or the pool breaks; `suspects` are then those at work, with their notes."""
+        """Run tasks until none waits or the pool breaks; `suspects` are then those begun, with their notes."""
         pool = self._pool = self._pool or WorkerPool(n_workers)
         at_work: dict[Future[ShardRecord], tuple[T, int]] = {}
         free = list(range(n_workers))
@@ -126,12 +134,12 @@ class Crew(Generic[T]):
             while waiting or at_work:
                 while waiting and free:
                     task, slot = waiting[0], free[-1]
-                    pool.board[slot] = 0
+                    pool.board[slot] = _NOT_BEGUN
                     at_work[pool.submit(_in_slot, self._work, task.ready(), slot)] = (task, slot)
                     waiting.popleft()
                     free.pop()
                 done, _ = wait(at_work, _TICK_SECONDS, FIRST_COMPLETED)
-                self._tick([(task, pool.board[slot]) for task, slot in at_work.values()])
+                self._tick([(task, max(0, pool.board[slot])) for task, slot in at_work.values()])
                 for future in done:
                     record = future.result()
                     _, slot = at_work.pop(future)
@@ -142,8 +150,11 @@ class Crew(Generic[T]):
             for future, (task, slot) in at_work.items():
                 if future.done() and not future.cancelled() and future.exception() is None:
                     yield future.result()
+                elif pool.board[slot] == _NOT_BEGUN:
+                    waiting.appendleft(task)
                 else:
                     suspects.append((task, pool.board[slot]))
+            self._signals |= pool.fatal_signals()
             self._end_pool()
             self._clean()
 
@@ -161,6 +172,7 @@ class Crew(Generic[T]):
 
 
 def _in_slot(work: Work[T], task: T, slot: int) -> ShardRecord:
+    note(slot, 0)
     return work(task, lambda noted: note(slot, noted))
 
 
@@ -168,4 +180,14 @@ def _obituary(task: Task, noted: int) -> str:
     return (
         f"{os.fsdecode(task.path)}: its worker died twice, the second time at {task.place(noted)}: memory ran out, "
         f"or a library crashed there"
+    )
+
+
+def _stillborn(signals: set[int]) -> str:
+    if not signals:
+        return "worker processes cannot be started here: try --executor serial"
+    said = ", ".join(f"signal {number}" for number in sorted(signals))
+    return (
+        f"workers were killed ({said}) before they could begin: memory may have run out; use fewer --workers, or "
+        f"--executor serial"
     )

@@ -85,6 +85,14 @@ class WorkerPool(ProcessPoolExecutor):
         with _hidden_main():
             return super().submit(fn, *args, **kwargs)
 
+    def fatal_signals(self) -> set[int]:
+        """Signals that workers died of, but for SIGTERM, with which concurrent.futures ends those that are left."""
+        found = set[int]()
+        for process in self._context.made:
+            with contextlib.suppress(ValueError, OSError, AttributeError):
+                found.add(-min(process.exitcode or 0, 0))
+        return found - {0, signal.SIGTERM}
+
     def kill(self) -> None:
         """End all workers at once, whatever they are doing. Their drafts are the caller's to remove."""
         for process in self._context.made:

@@ -167,6 +167,7 @@ class _Extraction:
             executor=self.run.executor,
             n_workers=self.n_workers,
             progress=self.progress,
+            existing=existing,
         )
         done = making.make(list(self._tasks(made, making.paths, existing)), partial(self._settle, made))
         existing.remove_old()

@@ -6,13 +6,14 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from patchcli.io import publish
 from patchcli.io.names import shard_path, shards_folder
-from patchcli.records import Progress, ProgressCallback, Recipe, ShardRecord, Skipped, Task
+from patchcli.io.output import ExistingOutput
+from patchcli.records import Identity, Progress, ProgressCallback, Recipe, ShardRecord, Skipped, Task
 from patchcli.run.engine import Crew, Work
 from patchcli.specs import ExecutorName
 
@@ -52,6 +53,8 @@ class Making(Generic[T]):
         Keeps or builds the shard of a task; called in a worker, with something to note progress with.
     more : mapping of str to array
         Tables of the index that only this kind of data set has.
+    existing : ExistingOutput, optional
+        What was looked at before: another run's data set that has come since is not replaced.
     """
 
     out: bytes
@@ -63,6 +66,7 @@ class Making(Generic[T]):
     n_workers: int
     progress: ProgressCallback
     more: Mapping[str, Any] = field(default_factory=dict)
+    existing: ExistingOutput | None = None
 
     @cached_property
     def paths(self) -> list[bytes]:
@@ -89,6 +93,8 @@ class Making(Generic[T]):
         ------
         PatchcliError
         """
+        seen = publish.identity(self.out) if self.existing is None else self.existing.seen
+        tasks = [replace(task, seen=seen) for task in tasks]
         names = [os.path.basename(path) for path in (self.out, *self.paths)]
         publish.remove_stale_drafts(self._folders, names, time.time())
         n_rows = sum(task.n_rows for task in tasks)
@@ -115,7 +121,7 @@ class Making(Generic[T]):
                 n_bytes = sum(record.n_bytes for record in listed)
                 if len(tasks) > 1:
                     self.progress(Progress("index", 0, 1, "files"))
-                    fresh |= crew.call(_seal, self.out, self.recipe, listed, skipped, self.name, self.more)
+                    fresh |= crew.call(_seal, self.out, self.recipe, listed, skipped, self.name, self.more, seen)
                     n_bytes += os.path.getsize(self.out)
                 return Made(listed, skipped, fresh, n_bytes)
         except OSError as error:
@@ -132,7 +138,8 @@ def _seal(
     skipped: Sequence[Skipped],
     run: str,
     more: Mapping[str, Any],
+    seen: Identity | None,
 ) -> bool:
     from patchcli.io.index import seal  # brings h5py: a worker has it, this process may do without
 
-    return seal(out, recipe, records, skipped, run, more)
+    return seal(out, recipe, records, skipped, run, more, seen)
