@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from patchcli.cli import options
+from patchcli.cli.output import say
 from patchcli.cli.progress import Meter
 from patchcli.errors import UsageError
 from patchcli.summaries import Drawn
@@ -143,19 +144,19 @@ def command(
     if list_transforms:
         from patchcli.report.catalogue import transform_lines
 
-        click.echo("\n".join(transform_lines()))
+        say("\n".join(transform_lines()))
         return
     if src is None or (out is None and preview is None):
         raise UsageError(f"{'IN.h5' if src is None else 'OUT.h5'} is missing: patchcli augment IN.h5 OUT.h5 ...")
     if preview is not None:
         drawn = _drawn(src, preview, rows, given)
-        click.echo(as_json_text(drawn) if json else drawn_line(drawn))
+        say(as_json_text(drawn) if json else drawn_line(drawn))
         return
     from patchcli.run.augment import augment
 
     with Meter(progress).listening() as meter:
         summary = augment(src, out or "", progress=meter, **given)
-    click.echo(as_json_text(summary) if json else "\n".join(augment_lines(summary)))
+    say(as_json_text(summary) if json else "\n".join(augment_lines(summary)))
 
 
 def _drawn(src: str, sheet: str, n_rows: int, given: dict[str, Any]) -> Drawn:
