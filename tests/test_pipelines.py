@@ -25,7 +25,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 OPTIONS = ("copies", "seed", "rescale", "horizontal_flip", "config", "json", "debug", "version", "list_transforms")
 SWITCHES = ("horizontal_flip",)
-ON_THE_COMMAND_LINE = ("json", "debug", "version", "help", "list_transforms")
+ON_THE_COMMAND_LINE = ("version", "help", "list_transforms")
 
 Write = Callable[[str | bytes], str]
 
@@ -338,7 +338,7 @@ def test_what_albumentations_would_not_save(write: Write, saved: Any, expected: 
         ("copis: 4", "aug.yaml, line 1: copis is not an option of augment; did you mean copies?"),
         (
             "x: 4",
-            "aug.yaml, line 1: x is not an option of augment; there are copies, seed, rescale, horizontal_flip, pipe",
+            "aug.yaml, line 1: x is not an option of augment; there are copies, seed, rescale, horizontal_flip, json, debug, pipe",
         ),
         ("config: other.yaml", "aug.yaml, line 1: config is not an option of augment in a file: say it on the"),
         *((f"{name}: true", f"line 1: {name} is not an option of augment in a file") for name in ON_THE_COMMAND_LINE),
@@ -472,7 +472,7 @@ def test_options_and_a_pipeline_in_one_file(write: Write) -> None:
         {"copies": "4", "rescale": "1/255", "horizontal_flip": False},
         flip,
     )
-    assert message(write, "x: 4").endswith("there are copies, seed, rescale, horizontal_flip, pipeline")
+    assert message(write, "x: 4").endswith("there are copies, seed, rescale, horizontal_flip, json, debug, pipeline")
     assert read(write("seed: 010"))[0] == {"seed": "010"}
     assert read(write("- Keras:\n    zoom_range: (0.8, 1.2)"))[1] == parse(
         [{"Keras": {"zoom_range": "(0.8, 1.2)"}}], name=""

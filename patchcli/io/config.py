@@ -61,13 +61,7 @@ def read_config(path: bytes, command: str, known: Sequence[str], switches: Colle
 
 
 def options_of(
-    content: Mapping[str, Any],
-    command: str,
-    known: Sequence[str],
-    switches: Collection[str],
-    shown: str,
-    *,
-    refused: Collection[str] = NOT_IN_FILES,
+    content: Mapping[str, Any], command: str, known: Sequence[str], switches: Collection[str], shown: str
 ) -> dict[str, Any]:
     """Options for a command from the content of a file, as `read_config` gives them; `shown` is the file's name."""
     options: dict[str, Any] = {}
@@ -75,10 +69,10 @@ def options_of(
         place = place_of(shown, key, value)
         name = str(key).replace("-", "_")
         name = "patch" if name == "patch_size" else name
-        if name in refused:
+        if name in NOT_IN_FILES:
             raise UsageError(f"{place}: {key} is not an option of {command} in a file: say it on the command line")
         if name not in known:
-            offered = [one for one in known if one not in refused]
+            offered = [one for one in known if one not in NOT_IN_FILES]
             raise UsageError(f"{place}: {key} is not an option of {command}{nearest(name, offered)}")
         if name in options:
             raise UsageError(f"{place}: {key} stands twice, under another spelling")

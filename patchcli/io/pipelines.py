@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from patchcli.copies import SWITCHES, AugmentSpec, whole_number
 from patchcli.errors import UsageError
-from patchcli.io.config import NOT_IN_FILES, nearest, options_of
+from patchcli.io.config import nearest, options_of
 from patchcli.pipeline.catalogue import LEFT_OUT
 from patchcli.pipeline.catalogue import nearest as nearest_step
 from patchcli.pipeline.hints import NOT_GROUPS, place_of
@@ -21,7 +21,7 @@ from patchcli.pipeline.tree import Group, Marked, parse
 _MOST_BYTES: Final = 1 << 20
 _MOST_DEPTH: Final = 40
 _RUN: Final = ("workers", "executor", "overwrite", "dry_run")
-_SHOWN: Final = ("progress", "preview", "rows")  # what the command line shows: nothing to a script
+_SHOWN: Final = ("progress", "preview", "rows", "json", "debug")  # what the command line shows: nothing to a script
 _MOST_EVENTS: Final = 20_000
 _KINDS: Final = {
     "null": (re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
@@ -79,8 +79,7 @@ def read_pipeline(path: bytes, known: Sequence[str], switches: Sequence[str]) ->
         return {}, parse(content, name=shown)
     pipeline = content.pop("pipeline", None)
     _check_keys(content, shown)
-    refused = NOT_IN_FILES | {"json", "debug"}
-    options = options_of(content, "augment", (*known, "pipeline"), switches, shown, refused=refused)
+    options = options_of(content, "augment", (*known, "pipeline"), switches, shown)
     return options, None if pipeline is None else parse(pipeline, name=shown)
 
 
@@ -127,7 +126,9 @@ def spec_of(config: object, options: Mapping[str, Any]) -> tuple[AugmentSpec, di
     if isinstance(config, Group):
         pipeline = config
     elif isinstance(config, (str, bytes, os.PathLike)):
-        said, pipeline = read_pipeline(os.fsencode(config), (*known, *_RUN, *_SHOWN), (*SWITCHES, *_RUN[2:]))
+        said, pipeline = read_pipeline(
+            os.fsencode(config), (*known, *_RUN, *_SHOWN), (*SWITCHES, *_RUN[2:], *_SHOWN[3:])
+        )
     elif config is not None:
         pipeline = parse(config, name="config")
     run: dict[str, Any] = {name: said.pop(name) for name in _RUN if name in said}

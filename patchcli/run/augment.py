@@ -128,6 +128,7 @@ class _Augmentation:
             executor=self.run.executor,
             n_workers=n_workers,
             progress=self.progress,
+            existing=existing,
             more={} if statistics is None else statistics.tables(whole=True),
         )
         tasks = list(self._tasks(prepared, copies, spans, making, existing, statistics))

@@ -51,10 +51,10 @@ class Making(Generic[T]):
     phase : {"cut", "augment"}
     work : callable
         Keeps or builds the shard of a task; called in a worker, with something to note progress with.
+    existing : ExistingOutput
+        What was looked at before: another run's data set that has come since is not replaced.
     more : mapping of str to array
         Tables of the index that only this kind of data set has.
-    existing : ExistingOutput, optional
-        What was looked at before: another run's data set that has come since is not replaced.
     """
 
     out: bytes
@@ -65,8 +65,8 @@ class Making(Generic[T]):
     executor: ExecutorName
     n_workers: int
     progress: ProgressCallback
+    existing: ExistingOutput
     more: Mapping[str, Any] = field(default_factory=dict)
-    existing: ExistingOutput | None = None
 
     @cached_property
     def paths(self) -> list[bytes]:
@@ -93,7 +93,7 @@ class Making(Generic[T]):
         ------
         PatchcliError
         """
-        seen = publish.identity(self.out) if self.existing is None else self.existing.seen
+        seen = self.existing.seen
         tasks = [replace(task, seen=seen) for task in tasks]
         names = [os.path.basename(path) for path in (self.out, *self.paths)]
         publish.remove_stale_drafts(self._folders, names, time.time())
