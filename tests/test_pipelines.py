@@ -338,7 +338,7 @@ def test_what_albumentations_would_not_save(write: Write, saved: Any, expected: 
         ("copis: 4", "aug.yaml, line 1: copis is not an option of augment; did you mean copies?"),
         (
             "x: 4",
-            "aug.yaml, line 1: x is not an option of augment; there are copies, seed, rescale, horizontal_flip, json, debug, pipe",
+            "aug.yaml, line 1: x is not an option of augment; there are copies, seed, rescale, horizontal_flip, json",
         ),
         ("config: other.yaml", "aug.yaml, line 1: config is not an option of augment in a file: say it on the"),
         *((f"{name}: true", f"line 1: {name} is not an option of augment in a file") for name in ON_THE_COMMAND_LINE),
