@@ -23,8 +23,8 @@ CUTS = ((64, "0", 140), (256, "0.5", 220))
 """Patch in px, overlap, and MB of decoded photos to cut: some 11,000 patches of the first kind, 2,000 of the second."""
 
 COPIES = 2
-SHARD = "32MiB"
-"""Small enough that two workers have something to share; a default shard is as large as all that is made here."""
+SHARD = "64MiB"
+"""The default, said."""
 
 FLIPS = "- HorizontalFlip: {p: 0.5}\n- VerticalFlip: {p: 0.5}\n"
 FIVE = """\
