@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import subprocess
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -98,3 +100,14 @@ def keras() -> Any:
         warnings.simplefilter("ignore")  # of its own imports, whichever backend
         pytest.importorskip("keras", reason="Keras itself cannot be imported: there is nothing to compare with")
         return importlib.import_module("keras.src.legacy.preprocessing.image")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 30 MB that a test may fill."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)

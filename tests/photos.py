@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,15 @@ def retyped(
         for name, values in {**sums, "mean": wide.mean(0), "std": wide.std(0)}.items():
             new.create_dataset(f"stats/{name}", data=values, chunks=values.shape, fletcher32=True)
     return out
+
+
+def shards(out: Path) -> list[Path]:
+    """The shards of a data set, in order."""
+    return sorted(out.with_suffix(".shards").iterdir())
+
+
+def copied(made: Path, folder: Path) -> Path:
+    """A private copy of a finished data set, to be damaged."""
+    shutil.copy2(made, folder / "out.h5")
+    shutil.copytree(made.with_suffix(".shards"), folder / "out.shards")
+    return folder / "out.h5"

@@ -15,7 +15,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from photos import by_identity, bytes_of, crops, leftovers, retyped, table
+from photos import by_identity, bytes_of, copied, crops, leftovers, retyped, shards, table
 
 import patchcli
 from patchcli.errors import DamagedFile, OutputConflict, UsageError
@@ -50,16 +50,6 @@ def made(cut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def augmented(src: Path, out: Path, **options: Any) -> Path:
     patchcli.augment(src, out, executor="serial", **options)
     return out
-
-
-def shards(out: Path) -> list[Path]:
-    return sorted(out.with_suffix(".shards").iterdir())
-
-
-def copied(made: Path, folder: Path) -> Path:
-    shutil.copy2(made, folder / "out.h5")
-    shutil.copytree(made.with_suffix(".shards"), folder / "out.shards")
-    return folder / "out.h5"
 
 
 # Same bytes, restarts, conflicts

@@ -15,7 +15,7 @@ import pytest
 import xxhash
 from click.testing import CliRunner
 from demo_images import packaged
-from photos import bytes_of, crops, leftovers
+from photos import bytes_of, copied, crops, leftovers, shards
 from PIL import Image
 
 import patchcli
@@ -38,17 +38,6 @@ def made(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert summary.state == "made"
     assert summary.shards >= 4
     return out
-
-
-def shards(out: Path) -> list[Path]:
-    return sorted(out.with_suffix(".shards").iterdir())
-
-
-def copied(made: Path, folder: Path) -> Path:
-    """A private copy of a finished data set, to be damaged."""
-    shutil.copy2(made, folder / "out.h5")
-    shutil.copytree(made.with_suffix(".shards"), folder / "out.shards")
-    return folder / "out.h5"
 
 
 def pillow_rgb(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:

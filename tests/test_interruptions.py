@@ -273,16 +273,6 @@ def test_a_file_that_may_not_grow(tree: Path, tmp_path: Path, more: tuple[str, .
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
 def test_a_disk_that_is_too_small_is_said_before_any_work(tree: Path, small_disk: Path) -> None:
     done = run(tree, small_disk / "out.h5")
     assert done.returncode == 1
