@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +75,7 @@ class AugmentSpec:
         check_whole("shard_size", self.shard_size, 1, 2**63 - 1)
         check_switch("keep_original", self.keep_original)
         check_switch("balance", self.balance)
-        check_choice("compression", self.compression, ("none", "gzip", "lzf", "lz4", "zstd"))
+        check_choice("compression", self.compression, get_args(Compression))
         ways = "a pipeline with --config, or a range such as --rotation-range"
         if not self.pipeline.steps and self.standard.is_nothing:
             raise UsageError(f"nothing to do: give {ways}, or --rescale and the like")

@@ -109,7 +109,7 @@ def plan(scan: Scan, spec: ExtractSpec) -> Plan:
         classes=scan.classes,
         splits=scan.splits,
         plan_id=plan_id,
-        settings=_canonical(settings),
+        settings=canonical(settings),
         n_shards=len(shards),
     )
     skipped = tuple(sorted([*scan.skipped, *small], key=lambda one: one.path))
@@ -131,7 +131,8 @@ def check_not_empty(made: Plan, n_unreadable: int) -> None:
     )
 
 
-def _canonical(value: object) -> str:
+def canonical(value: object) -> str:
+    """Plain values as JSON in the one way that is hashed and stored."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
@@ -145,7 +146,7 @@ def _channels(images: Iterable[Image], spec: ExtractSpec) -> int:
 
 def _plan_id(settings: dict[str, object], channels: int, scan: Scan) -> str:
     """SHA-256 of the settings that matter and of the sources (path, size in bytes, pixel size, label, split)."""
-    digest = hashlib.sha256(_canonical([settings, channels]).encode())
+    digest = hashlib.sha256(canonical([settings, channels]).encode())
     for name in (*scan.classes, b"", *scan.splits, b""):
         digest.update(name + b"\0")
     for image in scan.images:

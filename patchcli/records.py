@@ -143,6 +143,11 @@ class Recipe:
         return self.patch_shape[2]
 
     @property
+    def shard_role(self) -> str:
+        """What a shard says it is: the only one is the whole data set."""
+        return "single" if self.n_shards == 1 else "shard"
+
+    @property
     def patch_size(self) -> Size:
         """Width and height of a patch, px."""
         return Size(self.patch_shape[1], self.patch_shape[0])

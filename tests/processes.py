@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 _FIELD_SESSION = 3
@@ -44,3 +47,16 @@ def wait_for(condition: object, seconds: float = 20.0) -> object:
             return value
         time.sleep(0.005)
     raise AssertionError("waited in vain")
+
+
+@contextlib.contextmanager
+def running(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A run in a session of its own, so that all its processes can be found."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            for pid in session(process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)

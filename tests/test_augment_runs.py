@@ -12,12 +12,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from photos import bytes_of, leftovers, many
-from processes import drafting, session, wait_for
+from processes import drafting, running, session, wait_for
 
 import patchcli
 from patchcli.errors import DamagedFile
@@ -50,19 +50,8 @@ def run(src: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(src, out, *more), capture_output=True, text=True, timeout=120)
 
 
-@contextlib.contextmanager
-def started(src: Path, out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
-    """A run in a session of its own, so that all its processes can be found."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command(src, out, *more), stdout=pipe, stderr=pipe, text=True, start_new_session=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            for pid in session(process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+def started(src: Path, out: Path, *more: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return running(command(src, out, *more))
 
 
 def check_whole(out: Path) -> None:

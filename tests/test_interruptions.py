@@ -10,13 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from photos import bytes_of, leftovers, many
-from processes import drafting, session, wait_for
+from processes import drafting, running, session, wait_for
 
 import patchcli
 from patchcli.errors import WorkerDied
@@ -47,19 +47,8 @@ def run(tree: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(tree, out, *more), capture_output=True, text=True, timeout=120)
 
 
-@contextlib.contextmanager
-def started(tree: Path, out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
-    """A run in a session of its own, so that all its processes can be found."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command(tree, out, *more), stdout=pipe, stderr=pipe, text=True, start_new_session=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            for pid in session(process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+def started(tree: Path, out: Path, *more: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return running(command(tree, out, *more))
 
 
 @pytest.mark.parametrize(

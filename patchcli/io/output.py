@@ -119,6 +119,14 @@ def publish_data_set(draft: Draft, recipe: Recipe, seen: Identity | None) -> Non
             continue  # another run was faster by a moment: look at what it made
 
 
+def publish_shard(draft: Draft, recipe: Recipe, seen: Identity | None) -> None:
+    """Publish a shard; one that is the whole data set as `publish_data_set` does."""
+    if recipe.n_shards == 1:
+        publish_data_set(draft, recipe, seen)
+    else:
+        draft.publish()
+
+
 def _refuse_other(out: bytes, recipe: Recipe) -> None:
     from patchcli.io.patchfile import opened
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from patchcli.io.fitted import blocks_of, statistics_of
 from patchcli.io.patchfile import read_names
 from patchcli.pipeline import catalogue
 from patchcli.pipeline.augmenter import KERAS, Augmenter, resolved
-from patchcli.pipeline.seeding import Before, identity
+from patchcli.pipeline.seeding import Before, befores, identity
 from patchcli.pipeline.standardize import Statistics
 from patchcli.pipeline.tree import Array, Group, steps_of
+from patchcli.plan import canonical
 from patchcli.records import Recipe
 from patchcli.specs import Size
 
@@ -54,9 +54,7 @@ class Prepared:
     def before(self, rows: npt.NDArray[np.int64]) -> list[Before]:
         """What tells patches of one place apart, for those that are copies already."""
         tables = self.dataset.tables
-        if "copy" not in tables:
-            return [()] * len(rows)
-        return list(zip(tables["digest"][rows].tolist(), tables["copy"][rows].tolist(), strict=True))
+        return befores(tables["digest"][rows], tables["copy"][rows] if "copy" in tables else None)
 
     def ranks(self, rows: npt.NDArray[np.int64]) -> list[int]:
         """Numbers to choose patches by: of their identities, so that the order of the rows does not matter."""
@@ -93,7 +91,7 @@ class Prepared:
             "compression": spec.compression,
             "augment": done,
         }
-        said = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+        said = canonical(settings)
         return Recipe(
             patch_shape=facts.patch_shape,
             dtype=kind.name,

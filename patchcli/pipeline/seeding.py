@@ -11,6 +11,7 @@ import random
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 _STREAM: Final = 0xDA3E39CB94B95BDB2B992DDFA23249D7  # any odd number: which of PCG64's sequences, one for all
@@ -42,6 +43,13 @@ def identity(seed: int, path: bytes, xy: tuple[int, int], copy: int, *, before: 
     """
     said = b"%b\0%b" % (path, ",".join(map(str, (seed, xy[0], xy[1], copy, *before))).encode())
     return xxhash.xxh3_128_intdigest(said)
+
+
+def befores(digest: npt.NDArray[np.uint64], copy: npt.NDArray[np.int16] | None) -> list[Before]:
+    """What `identity` takes as `before`, for some rows (k,); `copy` is None where patches are no copies yet."""
+    if copy is None:
+        return [()] * len(digest)
+    return list(zip(digest.tolist(), copy.tolist(), strict=True))
 
 
 class Streams:

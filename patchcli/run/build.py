@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from patchcli.cut import cut, new_block
 from patchcli.io.headers import Unreadable, quiet_pillow
 from patchcli.io.images import Decoder, file_sha256
-from patchcli.io.output import publish_data_set
+from patchcli.io.output import publish_shard
 from patchcli.io.publish import Draft, write_error
 from patchcli.io.shard import digests, new_writer, root_attributes
 from patchcli.io.tables import cut_columns, file_tables
@@ -98,8 +98,7 @@ def _attempt(
     again without them.
     """
     recipe, spec = task.recipe, task.spec
-    role = "single" if recipe.n_shards == 1 else "shard"
-    attributes = root_attributes(role, recipe, task.shard)
+    attributes = root_attributes(recipe.shard_role, recipe, task.shard)
     rows, sources = cut_columns(portions, spec, recipe)
     left_out = sorted([*task.skipped, *skipped], key=lambda one: one.path)
     decoder = Decoder(recipe.channels, spec.background)
@@ -128,8 +127,5 @@ def _attempt(
                     done += len(patches)
                 sources.sha256[number] = sha256
             n_bytes, digest = writer.finish(file_tables(rows, sources, recipe, left_out, total))
-            if recipe.n_shards == 1:
-                publish_data_set(draft, recipe, task.seen)
-            else:
-                draft.publish()
+            publish_shard(draft, recipe, task.seen)
     return ShardRecord(task.shard, "built", n_bytes, digest, skipped), {}

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from patchcli.cut import BLOCK_BYTES
 from patchcli.errors import DamagedFile, PatchcliError, UsageError
-from patchcli.io.output import publish_data_set
+from patchcli.io.output import publish_shard
 from patchcli.io.patchfile import Facts
 from patchcli.io.publish import Draft, write_error
 from patchcli.io.shard import digests, new_writer, root_attributes
@@ -23,7 +23,7 @@ from patchcli.io.stored import Shards
 from patchcli.io.tables import RowColumns, SourceColumns, file_tables
 from patchcli.io.whole import whole_shard
 from patchcli.pipeline.augmenter import Augmenter
-from patchcli.pipeline.seeding import Before
+from patchcli.pipeline.seeding import befores
 from patchcli.pipeline.standardize import Standard, Statistics
 from patchcli.pipeline.tree import Array, Group
 from patchcli.records import ShardRecord, Task, show
@@ -51,12 +51,6 @@ class Columns(NamedTuple):
     sources: SourceColumns
     expected: npt.NDArray[np.uint64]
     copy_before: npt.NDArray[np.int16] | None
-
-    def before(self) -> list[Before]:
-        """For each row, what tells its patch from others of the same place where it is a copy already."""
-        if self.copy_before is None:
-            return [()] * len(self.rows)
-        return list(zip(self.expected.tolist(), self.copy_before.tolist(), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,21 +123,17 @@ def _build(task: CopyTask, note: Callable[[int], None]) -> ShardRecord:
         statistics=task.statistics,
     )
     more = None if task.statistics is None else task.statistics.tables(whole=recipe.n_shards == 1)
-    role = "single" if recipe.n_shards == 1 else "shard"
     total = NOTHING
     with Draft(task.path, task.run) as draft:
         foreseen = file_tables(rows, sources, recipe, task.skipped, NOTHING, more)
-        writer = new_writer(draft, root_attributes(role, recipe, task.shard), recipe, len(rows), foreseen)
+        writer = new_writer(draft, root_attributes(recipe.shard_role, recipe, task.shard), recipe, len(rows), foreseen)
         with contextlib.closing(writer):
             for span, patches in _copies(task, known, augmenter, note):
                 rows.digest[span.start : span.stop] = digests(patches)
                 total += block_moments(patches)
                 writer.add(patches)
             n_bytes, digest = writer.finish(file_tables(rows, sources, recipe, task.skipped, total, more))
-            if recipe.n_shards == 1:
-                publish_data_set(draft, recipe, task.seen)
-            else:
-                draft.publish()
+            publish_shard(draft, recipe, task.seen)
     return ShardRecord(task.shard, "built", n_bytes, digest)
 
 
@@ -157,7 +147,7 @@ def _copies(
     if origin is None or copy is None:
         raise TypeError("a task for copies says what they are copies of")
     coords, copies, source = rows.coords.tolist(), copy.tolist(), rows.source.tolist()
-    paths, before = known.sources.path, known.before()
+    paths, before = known.sources.path, befores(known.expected, known.copy_before)
     step = max(1, BLOCK_BYTES // task.recipe.patch_bytes)
     block = np.empty((min(step, len(rows)), *task.recipe.patch_shape), augmenter.dtype)
     originals = np.empty((len(block), *task.facts.patch_shape), task.facts.dtype)  # fresh memory costs time each time
