@@ -251,7 +251,9 @@ def test_inspect(tree: Path, tmp_path: Path) -> None:
     assert facts["bytes"] == sum(path.stat().st_size for path in files)
     assert len(facts["shards"]) == len(files) - 1
     made = json.loads(extract(tree, out, "--patch", 64, "--shard-size", "300kB", "--json").stdout)
-    for key in ("patches", "images", "classes", "pixels", "pixels_uncovered", "pixels_padded", "plan_id"):
+    for found, one in zip(facts["classes"], made["classes"], strict=True):
+        assert {key: found[key] for key in one} == one
+    for key in ("patches", "images", "pixels", "pixels_uncovered", "pixels_padded", "plan_id"):
         assert facts[key] == made[key]
     shard = min(out.with_suffix(".shards").iterdir())
     assert "one shard of a larger set" in invoke("inspect", shard).stdout

@@ -27,14 +27,15 @@ def command(file: str, json: bool) -> None:
     FILE.h5 may be a data set, its index, or one shard. No pixel is read. A shard that is missing or of the wrong size
     is listed, and the exit code is 1.
     """  # noqa: D301 - click reads a real backspace
+    from patchcli.report.page import inspection_lines
     from patchcli.report.summary import inspect_file
-    from patchcli.report.text import as_json_text, inspect_lines
+    from patchcli.report.text import as_json_text
 
     try:
         found = inspect_file(os.fsencode(file))
     except FileNotFoundError:
         raise DamagedFile(f"{file}: no such file") from None
-    say(as_json_text(found) if json else "\n".join(inspect_lines(found)))
+    say(as_json_text(found) if json else "\n".join(inspection_lines(found)))
     if found.damaged:
         raise DamagedFile(
             f"{file}: {len(found.damaged)} of {len(found.shards)} shards are missing or of the wrong size; "

@@ -14,9 +14,7 @@ from patchcli.summaries import (
     CopiedClass,
     Drawn,
     ExtractSummary,
-    Inspection,
     LeftOut,
-    setting_text,
 )
 
 _CLASSES_SHOWN = 24
@@ -35,7 +33,7 @@ def extract_lines(summary: ExtractSummary) -> Iterator[str]:
     """What `extract` made, or would make: about a page."""
     height, width, channels = summary.patch_shape
     verb = _VERBS[summary.state]
-    yield f"{summary.output}: {summary.patches:,} patches of {width}x{height} px, {_CHANNELS[channels]}{verb}"
+    yield f"{summary.output}: {summary.patches:,} patches of {width}x{height} px, {channels_name(channels)}{verb}"
     yield ""
     yield from class_table(summary.classes)
     yield ""
@@ -45,9 +43,9 @@ def extract_lines(summary: ExtractSummary) -> Iterator[str]:
 def augment_lines(summary: AugmentSummary) -> Iterator[str]:
     """What `augment` made, or would make: about a page."""
     height, width, channels = summary.patch_shape
-    model = _CHANNELS.get(channels, f"{channels} channels")
     kind = "" if summary.dtype == "uint8" else f", {summary.dtype}"
-    yield f"{summary.output}: {summary.patches:,} patches of {width}x{height} px, {model}{kind}{_VERBS[summary.state]}"
+    what = f"{summary.patches:,} patches of {width}x{height} px, {channels_name(channels)}{kind}"
+    yield f"{summary.output}: {what}{_VERBS[summary.state]}"
     yield ""
     yield from table(_cut_middle(list(_copied_rows(summary.classes))))
     yield ""
@@ -78,7 +76,7 @@ def _augmented(summary: AugmentSummary) -> Iterator[tuple[str, str]]:
         yield "identical", f"{summary.repeated:,} patches have the pixels of another copy of theirs, or of the original"
     yield from pipeline_facts(summary.pipeline)
     if summary.standardize:
-        yield "standardized", ", ".join(map(_argument, summary.standardize.items()))
+        yield "standardized", ", ".join(map(argument, summary.standardize.items()))
     yield "seed", str(summary.seed)
     for note in summary.notes:
         yield "note", note
@@ -100,67 +98,15 @@ def _pipeline_lines(steps: Sequence[Any], indent: str) -> Iterator[str]:
         name, said = next(iter(step.items()))
         inner = said.get("transforms") if isinstance(said, dict) else None
         listed = sorted((item for item in said.items() if item[0] != "transforms"), key=lambda item: item[0] == "p")
-        arguments = ", ".join(map(_argument, listed))
+        arguments = ", ".join(map(argument, listed))
         yield from wrap(f"{name}({arguments})", _WIDTH, initial_indent=indent, subsequent_indent=f"{indent}    ")
         if isinstance(inner, list):
             yield from _pipeline_lines(inner, indent + "  ")
 
 
-def _argument(item: tuple[str, Any]) -> str:
+def argument(item: tuple[str, Any]) -> str:
+    """A name and its value as they stand in a call."""
     return f"{item[0]}={json.dumps(item[1])}"
-
-
-def inspect_lines(found: Inspection) -> Iterator[str]:
-    """What is in a file: about a page."""
-    height, width, channels = found.patch_shape
-    what = {"single": "", "index": "", "shard": ", one shard of a larger set"}[found.role]
-    model = _CHANNELS.get(channels, f"{channels} channels")
-    yield f"{found.path}: {found.patches:,} patches of {width}x{height} px, {model}, {found.dtype}{what}"
-    yield ""
-    yield from class_table(found.classes)
-    yield ""
-    yield from aligned(_inspected(found))
-
-
-def _inspected(found: Inspection) -> Iterator[tuple[str, str]]:
-    height, width, _ = found.patch_shape
-    stride = tuple(found.settings["stride"])
-    overlap = max(0, width - stride[0]), max(0, height - stride[1])
-    yield "geometry", f"stride {_pair(stride)} px (overlap {_pair(overlap)}), edge {found.settings['edge']}"
-    for name, patches in found.split_patches.items():
-        yield f"split {name}", f"{patches:,} patches ({patches / max(1, found.patches):.1%})"
-    covered = f"{found.pixels_uncovered / found.pixels:.1%}" if found.pixels else "-"
-    yield "never covered", f"{found.pixels_uncovered:,} of {found.pixels:,} px ({covered})"
-    if found.pixels_padded:
-        yield "padded", f"{found.pixels_padded:,} px outside the images"
-    digits = 4 if found.dtype == "float32" else 2
-    yield "mean", "  ".join(f"{value:.{digits}f}" for value in found.mean)
-    yield "std", "  ".join(f"{value:.{digits}f}" for value in found.std)
-    n_shards = max(1, len(found.shards))
-    yield "size", f"{size(found.bytes)} in {n_shards:,} shard{'s' * (n_shards != 1)}, compression {found.compression}"
-    for shard in found.damaged[:_SHARDS_SHOWN]:
-        yield "damaged", f"{shard.name}: {shard.found}, expected {shard.bytes:,} bytes"
-    yield from left_out_facts(found.left_out)
-    yield "plan", found.plan_id
-    if found.copies:
-        yield "copies", f"{found.copies:,}; {found.repeated:,} patches have the pixels of another copy of theirs"
-    yield from _augmentations(found.settings.get("augment"))
-    for name, value in sorted(found.settings.items()):
-        if name != "augment":
-            yield f"setting {name}", setting_text(value)
-
-
-def _augmentations(said: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """What was done to the patches after they were cut, the latest first."""
-    while said:
-        yield "augmented", f"from plan {said['input']}"
-        yield from pipeline_facts(said["pipeline"])
-        for name, value in sorted(said.items()):
-            if name == "standardize" and value:
-                yield "standardized", ", ".join(map(_argument, value.items()))
-            elif name not in ("pipeline", "input", "before", "standardize") and value is not None:
-                yield f"augment {name}", setting_text(value)
-        said = said.get("before")
 
 
 def class_table(classes: Sequence[ClassSummary]) -> Iterator[str]:
@@ -194,7 +140,7 @@ def _row(name: str, classes: Sequence[ClassSummary]) -> tuple[str, ...]:
 def _facts(summary: ExtractSummary) -> Iterator[tuple[str, str]]:
     height, width, _ = summary.patch_shape
     overlap = max(0, width - summary.stride[0]), max(0, height - summary.stride[1])
-    yield "geometry", f"stride {_pair(summary.stride)} px (overlap {_pair(overlap)}), edge {summary.edge}"
+    yield "geometry", f"stride {pair(summary.stride)} px (overlap {pair(overlap)}), edge {summary.edge}"
     if summary.splits:
         yield "splits", ", ".join(summary.splits)
     yield from _stored(summary)
@@ -254,7 +200,13 @@ def _rate(summary: ExtractSummary | AugmentSummary) -> str:
     return text
 
 
-def _pair(values: tuple[int, int]) -> str:
+def channels_name(channels: int) -> str:
+    """What a number of channels is called."""
+    return _CHANNELS.get(channels, f"{channels} channels")
+
+
+def pair(values: tuple[int, int]) -> str:
+    """Numbers along x and y: one where they are the same."""
     return f"{values[0]}" if values[0] == values[1] else f"{values[0]}x{values[1]}"
 
 
@@ -274,12 +226,10 @@ def aligned(facts: Iterable[tuple[str, str]]) -> Iterator[str]:
         yield f"  {name:<{width}}  {value}"
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Rows of text, the first column to the left, the others to the right."""
+def table(rows: Sequence[tuple[str, ...]], align: str = "<") -> Iterator[str]:
+    """Rows of text; `align` says which columns stand to the left `<` or right `>`: to the right, where it ends."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    sides = align.ljust(len(widths), ">")
     for row in rows:
-        cells = [
-            f"{row[0]:<{widths[0]}}",
-            *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)),
-        ]
+        cells = [f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)]
         yield ("  " + "  ".join(cells)).rstrip()

@@ -1,0 +1,249 @@
+"""What `inspect` found, as a page of text of about 40 lines; colours come from whoever prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from textwrap import wrap
+from typing import Any, Final, Literal
+
+from patchcli.inspected import Finding, InspectedClass, Inspection, PatchFacts, Selection, Verification
+from patchcli.report.text import aligned, argument, channels_name, left_out_facts, pair, pipeline_facts, size, table
+from patchcli.summaries import setting_text
+
+Tone = Literal["strong", "faint", "good", "bad"]
+Ink = Callable[[str, Tone], str]
+
+_CLASSES_SHOWN: Final = 12
+_SPLITS_SHOWN: Final = 4
+_CHANNELS_SHOWN: Final = 4
+_LINES_SHOWN: Final = 4  # of each kind that has no bound of its own
+_WIDTH: Final = 100
+_RED_GREEN_BLUE: Final = ("red", "green", "blue", "alpha")
+_ROLES: Final = {"single": "", "index": "", "shard": ", one shard of a larger set"}
+_ROWS_SHOWN: Final = 5
+_FINDINGS_SHOWN: Final = 12
+
+
+def plain(text: str, _: Tone) -> str:
+    """Ink without colour."""
+    return text
+
+
+def inspection_lines(found: Inspection, ink: Ink = plain) -> Iterator[str]:
+    """What is in a file: a page, and what a verification came to.
+
+    Parameters
+    ----------
+    found : Inspection
+    ink : callable
+        Gives a text in a tone; without colour by default.
+    """
+    if found.selection is not None:
+        yield _title(found, ink)
+        yield ""
+        yield from _selection_lines(found.selection, ink)
+    else:
+        yield from _page(found, ink)
+    if found.verification is not None:
+        yield ""
+        yield from verification_lines(found.verification, ink)
+    if found.written:
+        yield ""
+        yield from (f"{one.path}: {one.shows}" for one in found.written)
+
+
+def _page(found: Inspection, ink: Ink) -> Iterator[str]:
+    yield _title(found, ink)
+    yield ""
+    yield from _inked(table(class_rows(found.classes)), ink)
+    if found.mean:
+        yield ""
+        yield from _inked(table(channel_rows(found)), ink)
+    yield ""
+    for line in aligned(_facts(found)):
+        bad = line.startswith("  damaged")
+        yield ink(line, "bad") if bad else line
+
+
+def _title(found: Inspection, ink: Ink) -> str:
+    height, width, channels = found.patch_shape
+    what = f"{found.patches:,} patches of {width}x{height} px, {channels_name(channels)}, {found.dtype}"
+    return f"{ink(found.path, 'strong')}: {what}{_ROLES[found.role]}"
+
+
+def _inked(lines: Iterable[str], ink: Ink) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        yield line if number else ink(line, "faint")
+
+
+def class_rows(classes: Sequence[InspectedClass]) -> list[tuple[str, ...]]:
+    """Classes as rows of text with a heading and totals; the smallest of very many are left out, the totals are not."""
+    splits = list(classes[0].split_patches)[:_SPLITS_SHOWN] if classes else []
+    rows: list[tuple[str, ...]] = [("class", "images", "patches", "share", *splits, "px never covered", "")]
+    shown = list(classes)
+    if len(classes) > _CLASSES_SHOWN:
+        order = sorted(range(len(classes)), key=lambda k: -classes[k].patches)[: _CLASSES_SHOWN - 1]
+        shown = [classes[k] for k in sorted(order)]
+    rows += [_class_row(one.name, [one], splits) for one in shown]
+    if len(shown) < len(classes):
+        rest = [one for one in classes if one not in shown]
+        rows.append(_class_row(f"({len(rest)} smaller classes)", rest, splits))
+    n = len(classes)
+    rows.append(_class_row(f"{n:,} class{'es' * (n != 1)}", classes, splits))
+    return rows
+
+
+def _class_row(name: str, classes: Sequence[InspectedClass], splits: Sequence[str]) -> tuple[str, ...]:
+    images, patches, pixels, uncovered = (
+        sum(getattr(one, count) for one in classes) for count in ("images", "patches", "pixels", "pixels_uncovered")
+    )
+    share = f"{sum(one.share for one in classes):.1%}"
+    by_split = (f"{sum(one.split_patches[split] for one in classes):,}" for split in splits)
+    part = f"{uncovered / pixels:.1%}" if pixels else "-"
+    return name, f"{images:,}", f"{patches:,}", share, *by_split, f"{uncovered:,}", part
+
+
+def channel_rows(found: Inspection) -> list[tuple[str, ...]]:
+    """Mean and deviation of each channel as rows of text with a heading."""
+    channels = len(found.mean)
+    names = {1: ("gray",), 3: _RED_GREEN_BLUE[:3], 4: _RED_GREEN_BLUE}.get(
+        channels, tuple(f"channel {number}" for number in range(channels))
+    )
+    digits = 4 if found.dtype == "float32" else 2
+    rows: list[tuple[str, ...]] = [("channel", "mean", "std")]
+    for name, mean, std in islice(zip(names, found.mean, found.std, strict=True), _CHANNELS_SHOWN):
+        rows.append((name, f"{mean:,.{digits}f}", f"{std:,.{digits}f}"))
+    if channels > _CHANNELS_SHOWN:
+        rows.append((f"({channels - _CHANNELS_SHOWN} more)", "", ""))
+    return rows
+
+
+def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
+    yield "geometry", _geometry(found)
+    for name, patches in islice(found.split_patches.items(), _SPLITS_SHOWN):
+        yield f"split {name}", f"{patches:,} patches ({patches / max(1, found.patches):.1%})"
+    covered = f" ({found.pixels_uncovered / found.pixels:.1%})" if found.pixels else ""
+    yield "never covered", f"{found.pixels_uncovered:,} of {found.pixels:,} px{covered}"
+    if found.pixels_padded:
+        yield "padded", f"{found.pixels_padded:,} px outside the images"
+    yield from _first(left_out_facts(found.left_out), "left out", "reasons")
+    if "augment" in found.settings:
+        originals = f"{found.patches - found.copies:,} originals"
+        same = f"; {found.repeated:,} have the pixels of another copy of theirs" if found.repeated else ""
+        yield "copies", f"{found.copies:,}, and {originals}{same}"
+    yield from _augmentations(found.settings.get("augment"))
+    n_shards = max(1, len(found.shards))
+    yield "size", f"{size(found.bytes)} in {n_shards:,} shard{'s' * (n_shards != 1)}, compression {found.compression}"
+    damaged = [("damaged", f"{one.name}: {one.found}, expected {one.bytes:,} bytes") for one in found.damaged]
+    yield from _first(damaged, "damaged", "shards")
+    yield "plan", found.plan_id
+    name = "made by"
+    for command in found.command:
+        for line in wrap(command, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False):
+            yield name, line
+            name = ""
+
+
+def _geometry(found: Inspection) -> str:
+    height, width, _ = found.patch_shape
+    part = f" ({found.overlap[0] / width:.0%})" if found.overlap[0] * height == found.overlap[1] * width else ""
+    return f"stride {pair(found.stride)} px, overlap {pair(found.overlap)} px{part}, edge {found.edge}"
+
+
+def _first(facts: Iterable[tuple[str, str]], name: str, what: str) -> Iterator[tuple[str, str]]:
+    """The first few of some facts, and how many more there are."""
+    listed = list(facts)
+    many = len(listed) > _LINES_SHOWN
+    yield from listed[: _LINES_SHOWN - 1] if many else listed
+    if many:
+        yield name, f"and {len(listed) - _LINES_SHOWN + 1:,} more {what}: see --json"
+
+
+def _augmentations(said: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """What was done to the patches after they were cut, the latest first."""
+    while said:
+        lines = list(pipeline_facts(said["pipeline"]))
+        most = 2 * _LINES_SHOWN
+        yield from lines[: most - 1] if len(lines) > most else lines
+        if len(lines) > most:
+            yield "", f"... and {len(lines) - most + 1} more lines: see --json"
+        if said["standardize"]:
+            yield "standardized", ", ".join(map(argument, said["standardize"].items()))
+        others = ("copies", "seed", "keep_original", "balance", "only_split")
+        values = [f"{name.replace('_', ' ')} {setting_text(said[name])}" for name in others if said[name] is not None]
+        yield "augmented", ", ".join(values)
+        said = said.get("before")
+
+
+def _selection_lines(selection: Selection, ink: Ink) -> Iterator[str]:
+    if selection.n_patches == 1:
+        yield from aligned(_patch_facts(selection.patches[0]))
+        return
+    n = selection.n_patches
+    yield f"{n:,} patches with {selection.where}" if n else f"no patch with {selection.where}"
+    if n:
+        yield ""
+        yield from _inked(table([_PATCH_HEADING, *map(_patch_row, selection.patches)], "><<>>><<"), ink)
+    if n > len(selection.patches):
+        yield f"  ({n - len(selection.patches):,} more)"
+
+
+_PATCH_HEADING: Final = ("row", "class", "split", "x", "y", "copy", "digest", "source")
+
+
+def _patch_row(one: PatchFacts) -> tuple[str, ...]:
+    copy = "" if one.copy is None else str(one.copy)
+    x, y = one.xy
+    return str(one.row), one.class_name, one.split or "", str(x), str(y), copy, one.digest, one.source
+
+
+def _patch_facts(one: PatchFacts) -> Iterator[tuple[str, str]]:
+    yield "row", f"{one.row:,}"
+    yield "pixels in", f"{one.file}, row {one.file_row:,}"
+    yield "class", f"{one.class_name} (label {one.label})"
+    if one.split is not None:
+        yield "split", one.split
+    yield "source", one.source
+    yield "source sha256", one.source_sha256
+    yield "coordinates", f"x {one.xy[0]}, y {one.xy[1]}: its top-left px in the upright image"
+    if one.copy is not None:
+        kind = "the original" if one.copy == 0 else f"copy {one.copy}"
+        yield "copy", f"{kind} of row {one.origin} of the augmented input"
+    yield "digest", f"{one.digest} (XXH3-64)"
+
+
+def verification_lines(found: Verification, ink: Ink = plain) -> Iterator[str]:
+    """The verdict of `--verify`, what was found, what could not be looked at."""
+    if found.ok:
+        verdict = ink("whole", "good") if found.depth == "deep" else ink("nothing missing", "good")
+    else:
+        verdict = ink(f"{found.n_findings:,} finding{'s' * (found.n_findings != 1)}", "bad")
+    yield f"verify {found.depth}: {verdict}; {_looked_at(found)}"
+    for finding in found.findings[:_FINDINGS_SHOWN]:
+        yield from finding_lines(finding, ink)
+    if found.n_findings > _FINDINGS_SHOWN:
+        yield f"  ({found.n_findings - _FINDINGS_SHOWN:,} more: see --json)"
+    for note in found.notes:
+        yield f"  note: {note}"
+
+
+def _looked_at(found: Verification) -> str:
+    files = f"{found.files:,} file{'s' * (found.files != 1)}"
+    if found.depth == "quick":
+        return f"{files} looked at, no patch read"
+    rate = f", {found.bytes / found.seconds / 1e6:,.0f} MB/s" if found.seconds else ""
+    recut = f", {found.recut:,} cut again from the images" if found.recut else ""
+    return f"{files}, {found.patches:,} patches, {size(found.bytes)} read in {found.seconds:,.1f} s{rate}{recut}"
+
+
+def finding_lines(finding: Finding, ink: Ink = plain) -> Iterator[str]:
+    """One finding: where and what, and what to do."""
+    rows = ""
+    if finding.rows:
+        listed = ", ".join(f"{row}" for row in finding.rows[:_ROWS_SHOWN])
+        more = f" and {finding.n_rows - _ROWS_SHOWN:,} more" if finding.n_rows > _ROWS_SHOWN else ""
+        rows = f", row{'s' * (finding.n_rows != 1)} {listed}{more}"
+    yield f"  {ink(finding.kind, 'bad')}  {finding.file}{rows}: {finding.what}"
+    if finding.remedy:
+        yield f"    {finding.remedy}"
