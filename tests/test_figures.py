@@ -18,10 +18,11 @@ from photos import leftovers
 from PIL import Image
 
 from patchcli.errors import OutputConflict, UsageError
-from patchcli.io.canvas import Canvas, Style, escaped, shortened, text_width, wrapped
+from patchcli.io.canvas import Canvas, Style, escaped, is_drawn, shortened, text_width, wrapped
 from patchcli.io.publish import new_run
 from patchcli.report.figures import SheetRow, contact_sheet
 from patchcli.report.levels import for_the_eye
+from patchcli.report.preview import check_sheet
 
 Array = npt.NDArray[Any]
 STYLE = Style(14, (0, 0, 0))
@@ -244,6 +245,32 @@ def test_a_sheet_replaces_the_last_one(tmp_path: Path) -> None:
     Canvas(10, 10).write(os.fsencode(path), new_run())
     assert Image.open(io.BytesIO(path.read_bytes())).size == (10, 10)
     assert os.listdir(tmp_path) == ["sheet.png"]
+
+
+def test_a_picture_says_who_drew_it(tmp_path: Path) -> None:
+    canvas = Canvas(10, 10)
+    canvas.write(os.fsencode(tmp_path / "sheet.png"), new_run())
+    assert (tmp_path / "sheet.png").read_bytes() == canvas.png()
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.info == {"Software": "patchcli"}
+
+
+def test_only_our_pictures_are_replaced(tmp_path: Path) -> None:
+    """A source image named by mistake stays, be it a PNG."""
+    ours, theirs, copied = (str(tmp_path / name) for name in ("ours.png", "theirs.png", "COPIED.PNG"))
+    contact_sheet([with_copies(crop())], heading="x").write(os.fsencode(ours), new_run())
+    Image.fromarray(crop()).save(theirs)
+    with Image.open(ours) as image:
+        image.save(copied)
+    assert (is_drawn(ours), is_drawn(theirs), is_drawn(copied), is_drawn(str(tmp_path))) == (True, False, False, False)
+    check_sheet(ours)
+    check_sheet(str(tmp_path / "new.png"))
+    for taken in (theirs, copied):
+        with pytest.raises(UsageError, match="is no PNG that patchcli drew"):
+            check_sheet(taken)
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UsageError, match=r"pipe\.png: is there and is no PNG"):
+        check_sheet(str(tmp_path / "pipe.png"))
 
 
 def test_where_it_cannot_be_written(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 from typing import Any, Final, NamedTuple
 
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from patchcli.errors import PatchcliError, UsageError
 from patchcli.io.publish import Draft, write_error
@@ -21,6 +22,9 @@ Color = tuple[int, int, int]
 _PAPER: Final = (255, 255, 255)
 _MOST_PIXELS: Final = 178_000_000  # what Pillow, and so whoever looks with it, opens without a word
 _ELLIPSIS: Final = "…"
+_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_MARK: Final = b"tEXtSoftware\0patchcli"  # the first chunk after the header, so it stands in the first bytes
+_HEAD_BYTES: Final = 128
 
 
 class Style(NamedTuple):
@@ -76,6 +80,14 @@ class Canvas:
         font, written = _font(style.size), escaped(text)
         self._draw.text(xy, written, style.color, font, anchor="ls", stroke_width=style.bold)
 
+    def png(self) -> bytes:
+        """The picture as PNG, marked as drawn by patchcli."""
+        mark = PngImagePlugin.PngInfo()
+        mark.add_text("Software", "patchcli")
+        packed = io.BytesIO()
+        self._image.save(packed, "PNG", compress_level=6, pnginfo=mark)
+        return packed.getvalue()
+
     def write(self, path: bytes, run: str) -> None:
         """Write as PNG, atomically.
 
@@ -91,15 +103,28 @@ class Canvas:
         NotEnoughSpace, OutputConflict
             It cannot be written; nothing half-written is left, and what was there stays.
         """
-        packed = io.BytesIO()
-        self._image.save(packed, "PNG", compress_level=6)
-        block = packed.getbuffer()
+        block = memoryview(self.png())
         try:
             with Draft(path, run) as draft:
                 draft.write(block, 0)
                 draft.publish()
         except OSError as error:
             raise write_error(path, error, len(block)) from None
+
+
+def is_drawn(path: str) -> bool:
+    """Whether a file is a picture that `Canvas.write` made, and no other program has written anew.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return head.startswith(_SIGNATURE) and _MARK in head
 
 
 def text_width(text: str, style: Style) -> int:

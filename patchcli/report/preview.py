@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Final
 
 from patchcli.errors import UsageError
+from patchcli.io.canvas import is_drawn
 from patchcli.io.publish import new_run
 from patchcli.report.figures import SheetRow, contact_sheet
 from patchcli.summaries import Drawn, Sampled
 
-_SIGNATURE: Final = b"\x89PNG"
-
 
 def check_sheet(sheet: str) -> None:
-    """Raise `UsageError` where a sheet must not go: it replaces other sheets, and nothing else."""
+    """Raise `UsageError` where a sheet must not go: it replaces pictures that patchcli drew, and nothing else."""
     if not sheet.lower().endswith(".png"):
         raise UsageError(f"{sheet}: expected the name of a picture to write, such as sheet.png")
     folder = os.path.dirname(sheet) or "."
@@ -23,11 +21,14 @@ def check_sheet(sheet: str) -> None:
         raise UsageError(f"{sheet}: the folder {folder} does not exist: create it first")
     if not os.path.lexists(sheet):
         return
-    if os.path.isfile(sheet):
-        with open(sheet, "rb") as file:
-            if file.read(len(_SIGNATURE)) == _SIGNATURE:
-                return
-    raise UsageError(f"{sheet}: is there and is no PNG: it is not replaced, choose another name")
+    try:
+        if is_drawn(sheet):
+            return
+    except OSError as error:
+        raise UsageError(f"{sheet}: is there and cannot be read: {error.strerror}: choose another name") from None
+    raise UsageError(
+        f"{sheet}: is there and is no PNG that patchcli drew: it is not replaced, remove it or choose another name"
+    )
 
 
 def draw(sheet: str, sampled: Iterable[Sampled], *, heading: str, caption: str) -> Drawn:
