@@ -19,6 +19,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+import patchcli
 from patchcli.errors import DamagedFile
 from patchcli.io import h5
 from patchcli.io import layout as layouts
@@ -184,12 +185,26 @@ def test_every_table_is_under_a_checksum_and_plain(shape: dict[str, int], index:
     assert content[8] == 3  # version of the superblock: under a checksum, for HDF5 1.10 and later
     with h5py.File.in_memory(content) as file:
         found = datasets(file)
-        assert len(found) == 11 + (not index)
+        assert len(found) == 12 + (not index)
         for name, table in found.items():
             check_plain(table)
             if name != "patches" and table.size:
                 assert table.fletcher32
                 assert table.compression is None
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip"}, {"compression": "lz4"}, {"shard_size": "40kB"}])
+def test_every_file_says_what_its_own_bytes_come_to(root: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    patchcli.extract(root, tmp_path / "out.h5", patch=32, executor="serial", **options)
+    files = [tmp_path / "out.h5", *tmp_path.glob("out.shards/*.h5")]
+    assert len(files) > 3 or "shard_size" not in options
+    for path in files:
+        content = bytearray(path.read_bytes())
+        with h5py.File(path) as file:
+            stored = layouts.self_digest_at(file["self_digest"])
+            said = file["self_digest"][0].decode()
+        content[stored.start : stored.stop] = bytes(len(stored))
+        assert xxhash.xxh3_128_hexdigest(bytes(content)) == said
 
 
 def check_plain(table: h5py.Dataset) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from patchcli.errors import DamagedFile
 from patchcli.io import h5, layout, publish
@@ -62,7 +63,7 @@ def seal(
     OSError
     """
     laid = _lay_out(out, recipe, records, skipped, more)
-    content = laid.tail(0)
+    content = layout.with_self_digest(laid.tail(0), 0, laid.digest_at, xxhash.xxh3_128())
     try:
         with open(out, "rb") as there:
             if there.read() == content:

@@ -18,6 +18,11 @@ import numpy as np
 from patchcli.io.h5 import Array, load_plugins
 
 LIBVER: Final = ("v110", "v110")
+SELF_DIGEST: Final = "self_digest"
+"""Table with the XXH3-128 of its own file, 32 hex digits: taken with the bytes that HDF5 stores for it as zeros.
+
+Checksums of HDF5 leave out padding and gaps; this leaves out nothing.
+"""
 ALIGNMENT: Final = 4096
 _CHUNK_BYTES: Final = 1 << 18
 _FILTERS: Final[dict[str, dict[str, Any]]] = {
@@ -38,11 +43,12 @@ class PixelLayout(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where HDF5 put things: the pixels' offset, the pieces of metadata by offset, the size of the file."""
+    """Where HDF5 put things: the pixels' offset, the pieces by offset, the size of the file, and its digest's bytes."""
 
     offset: int
     pieces: dict[int, bytes]
     n_bytes: int
+    digest_at: range
 
     @property
     def head(self) -> bytes:
@@ -99,7 +105,7 @@ class _Pieces(Sink):
         return len(piece)
 
     def readinto(self, block: Any) -> int:
-        span = Layout(0, self.pieces, 0)._span(self.position, self.position + len(block))
+        span = Layout(0, self.pieces, 0, range(0))._span(self.position, self.position + len(block))
         block[:] = span
         self.position += len(span)
         return len(span)
@@ -137,11 +143,15 @@ def lay_out(attributes: Mapping[str, Any], pixels: PixelLayout | None, tables: M
             offset = dataset.id.get_offset() or 0
             _write_attributes(dataset, pixels.attributes)
         write_tables(file, tables)
-    return Layout(offset, sink.pieces, sink.size)
+        digest_at = add_self_digest(file)
+    return Layout(offset, sink.pieces, sink.size, digest_at)
 
 
 def create_chunked(sink: Any, attributes: Mapping[str, Any], pixels: PixelLayout, compression: str) -> h5py.File:
-    """Open a file for compressed pixels in chunks with `fletcher32`; `write_tables` and `close` complete it."""
+    """Open a file for compressed pixels in chunks with `fletcher32`.
+
+    `write_tables`, `add_self_digest` and `close` complete it.
+    """
     load_plugins(compression)
     file = h5py.File(sink, "w", libver=LIBVER)
     _write_attributes(file, attributes)
@@ -174,6 +184,47 @@ def write_tables(file: h5py.File, tables: Mapping[str, Array]) -> None:
         row = max(1, values.itemsize * int(np.prod(values.shape[1:])))
         rows = max(1, min(len(values), _CHUNK_BYTES // row))
         place.create_dataset(name, data=values, chunks=(rows, *values.shape[1:]), fletcher32=True)
+
+
+def add_self_digest(file: h5py.File) -> range:
+    """Add the last table, still of zeros: where its bytes are in the file, to be replaced by `stored_digest`."""
+    table = _digest_table(file, "")
+    return self_digest_at(table)
+
+
+def self_digest_at(table: h5py.Dataset) -> range:
+    """Where the bytes of `/self_digest` are in its file."""
+    table.file.flush()
+    chunk = table.id.get_chunk_info(0)
+    return range(chunk.byte_offset, chunk.byte_offset + chunk.size)
+
+
+def stored_digest(digits: str) -> bytes:
+    """What HDF5 stores for a digest of 32 hex digits: these, and their checksum."""
+    with h5py.File(_Pieces(), "w", libver=LIBVER) as file:
+        table = _digest_table(file, digits)
+        file.flush()
+        return bytes(table.id.read_direct_chunk((0,))[1])
+
+
+def with_self_digest(laid: bytes, start: int, digest_at: range, before: Any) -> bytes:
+    """The last bytes of a file, from `start` on, with `/self_digest` filled in.
+
+    Parameters
+    ----------
+    laid : bytes
+        As laid out, the digest's bytes still zeros.
+    before : xxhash.xxh3_128
+        State after all bytes before `start`; it is not changed.
+    """
+    state = before.copy()
+    state.update(laid)
+    low, high = digest_at.start - start, digest_at.stop - start
+    return laid[:low] + stored_digest(state.hexdigest()) + laid[high:]
+
+
+def _digest_table(file: h5py.File, digits: str) -> h5py.Dataset:
+    return file.create_dataset(SELF_DIGEST, data=np.array([digits.encode()], "S32"), chunks=(1,), fletcher32=True)
 
 
 def _write_attributes(place: Any, attributes: Mapping[str, Any]) -> None:

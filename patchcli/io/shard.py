@@ -113,9 +113,11 @@ class ContiguousWriter:
         laid = layout.lay_out(self._attributes, self._pixels, tables)
         tail = laid.tail(self._position)
         self._draft.write(memoryview(laid.head), 0)
-        self._draft.write(memoryview(tail), self._position)
         if laid.head != self._head:
-            return laid.n_bytes, file_digest(self._draft.fd)
+            self._draft.write(memoryview(tail), self._position)
+            return laid.n_bytes, _digest_itself(self._draft, laid.digest_at)
+        tail = layout.with_self_digest(tail, self._position, laid.digest_at, self._digest)
+        self._draft.write(memoryview(tail), self._position)
         self._digest.update(tail)
         return laid.n_bytes, self._digest.hexdigest()
 
@@ -156,9 +158,10 @@ class ChunkedWriter:
         if self._filled:
             self._flush()
         layout.write_tables(self._file, tables)
+        digest_at = layout.add_self_digest(self._file)
         self._file.close()
         self._sink.check()
-        return self._sink.size, file_digest(self._draft.fd)
+        return self._sink.size, _digest_itself(self._draft, digest_at)
 
     def close(self) -> None:
         # HDF5 must not be left with an open file: it would write to it at exit, and crash where it cannot
@@ -200,6 +203,13 @@ class _DraftSink(layout.Sink):
         """Raise what went wrong on the way."""
         if self._error is not None:
             raise self._error
+
+
+def _digest_itself(draft: Draft, digest_at: range) -> str:
+    """Fill in the `/self_digest` of a file that is written but for it; the digest of the whole file."""
+    stored = layout.stored_digest(file_digest(draft.fd))
+    draft.write(memoryview(stored), digest_at.start)
+    return file_digest(draft.fd)
 
 
 def file_digest(fd: int, beat: Callable[[], None] = lambda: None) -> str:
