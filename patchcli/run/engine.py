@@ -10,7 +10,6 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from typing import Any, Generic, Protocol, TypeVar
 
 from patchcli.errors import WorkerDied
-from patchcli.records import ShardRecord, Task
 from patchcli.run.executors import SerialExecutor, WorkerPool, note
 from patchcli.specs import ExecutorName
 
@@ -20,21 +19,39 @@ _GRACE_SECONDS = 0.5
 _NOT_BEGUN = -1
 _MOST_STILLBORN = 3
 
+A = TypeVar("A")
+
+
+class Job(Protocol):
+    """What a worker is given: it travels there, and says where its worker was when that died."""
+
+    @property
+    def path(self) -> bytes:
+        """The file that it is about."""
+
+    def ready(self: A) -> A:
+        """What travels."""
+
+    def place(self, noted: int) -> str:
+        """What a worker was at, from what it noted last."""
+
+
+T = TypeVar("T", bound=Job)
+T_contra = TypeVar("T_contra", bound=Job, contravariant=True)
 R = TypeVar("R")
-T = TypeVar("T", bound=Task)
-T_contra = TypeVar("T_contra", bound=Task, contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
 Tick = Callable[[Sequence[tuple[T, int]]], None]
 """Called with the tasks at work and what the worker of each has noted last."""
 
 
-class Work(Protocol[T_contra]):
+class Work(Protocol[T_contra, R_co]):
     """What is done with a task: a function of a module, for it travels to workers by its name."""
 
-    def __call__(self, task: T_contra, note: Callable[[int], None]) -> ShardRecord:
-        """Keep or build the task's shard; `note` is called often, with how far it is."""
+    def __call__(self, task: T_contra, note: Callable[[int], None]) -> R_co:
+        """Do it; `note` is called often, with how far it is."""
 
 
-class Crew(Generic[T]):
+class Crew(Generic[T, R]):
     """Workers for one run; leaving the `with` block ends them and removes what they left half-done.
 
     Parameters
@@ -50,7 +67,7 @@ class Crew(Generic[T]):
     """
 
     def __init__(
-        self, executor: ExecutorName, n_workers: int, work: Work[T], tick: Tick[T], clean: Callable[[], None]
+        self, executor: ExecutorName, n_workers: int, work: Work[T, R], tick: Tick[T], clean: Callable[[], None]
     ) -> None:
         self._n_workers = 0 if executor == "serial" else n_workers
         self._work = work
@@ -58,14 +75,14 @@ class Crew(Generic[T]):
         self._pool: WorkerPool | None = None
         self._signals: set[int] = set()
 
-    def __enter__(self) -> Crew[T]:
+    def __enter__(self) -> Crew[T, R]:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end_pool()
         self._clean()
 
-    def run(self, tasks: Sequence[T]) -> Iterator[ShardRecord]:
+    def run(self, tasks: Sequence[T]) -> Iterator[R]:
         """Run all tasks; records come in the order in which they are done.
 
         A worker that dies takes its whole pool with it, so every task at work is then tried once more, alone in a new
@@ -103,7 +120,7 @@ class Crew(Generic[T]):
         if died:
             raise WorkerDied("\n".join(died))
 
-    def call(self, fn: Callable[..., R], *args: Any) -> R:
+    def call(self, fn: Callable[..., A], *args: Any) -> A:
         """Call a function where everything is imported already: in a worker, if there is one."""
         if self._pool is not None:
             try:
@@ -117,7 +134,7 @@ class Crew(Generic[T]):
                 self._clean()
         return fn(*args)
 
-    def _run_serial(self, tasks: Sequence[T]) -> Iterator[ShardRecord]:
+    def _run_serial(self, tasks: Sequence[T]) -> Iterator[R]:
         for task in tasks:
 
             def report(noted: int, task: T = task) -> None:
@@ -125,10 +142,10 @@ class Crew(Generic[T]):
 
             yield SerialExecutor().submit(self._work, task.ready(), report).result()
 
-    def _run_pool(self, waiting: deque[T], n_workers: int, suspects: list[tuple[T, int]]) -> Iterator[ShardRecord]:
+    def _run_pool(self, waiting: deque[T], n_workers: int, suspects: list[tuple[T, int]]) -> Iterator[R]:
         """Run tasks until none waits or the pool breaks; `suspects` are then those begun, with their notes."""
         pool = self._pool = self._pool or WorkerPool(n_workers)
-        at_work: dict[Future[ShardRecord], tuple[T, int]] = {}
+        at_work: dict[Future[R], tuple[T, int]] = {}
         free = list(range(n_workers))
         try:
             while waiting or at_work:
@@ -171,12 +188,12 @@ class Crew(Generic[T]):
             pool.kill()
 
 
-def _in_slot(work: Work[T], task: T, slot: int) -> ShardRecord:
+def _in_slot(work: Work[T, R], task: T, slot: int) -> R:
     note(slot, 0)
     return work(task, lambda noted: note(slot, noted))
 
 
-def _obituary(task: Task, noted: int) -> str:
+def _obituary(task: Job, noted: int) -> str:
     return (
         f"{os.fsdecode(task.path)}: its worker died twice, the second time at {task.place(noted)}: memory ran out, "
         f"or a library crashed there"

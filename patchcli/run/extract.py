@@ -174,12 +174,12 @@ class _Extraction:
         return self._account(made, done.state, done.skipped, done.n_kept, done.n_bytes)
 
     def _settle(
-        self, made: Plan, crew: Crew[CutTask], tasks: Sequence[CutTask], records: Records
+        self, made: Plan, crew: Crew[CutTask, ShardRecord], tasks: Sequence[CutTask], records: Records
     ) -> tuple[Skipped, ...]:
         self._rebuild(crew, tasks, records)
         return self._account_for_unreadable(made, list(records.values()))
 
-    def _rebuild(self, crew: Crew[CutTask], tasks: Sequence[CutTask], records: Records) -> None:
+    def _rebuild(self, crew: Crew[CutTask, ShardRecord], tasks: Sequence[CutTask], records: Records) -> None:
         """Build whole shards again whose images can be read by now, or are others and that was asked for.
 
         The index goes first: it must never stand over shards that it does not describe.

@@ -61,7 +61,7 @@ class Making(Generic[T]):
     recipe: Recipe
     name: str
     phase: Literal["cut", "augment"]
-    work: Work[T]
+    work: Work[T, ShardRecord]
     executor: ExecutorName
     n_workers: int
     progress: ProgressCallback
@@ -78,7 +78,9 @@ class Making(Generic[T]):
     def _folders(self) -> list[bytes]:
         return [os.path.dirname(self.out) or b".", shards_folder(self.out)]
 
-    def make(self, tasks: Sequence[T], settle: Callable[[Crew[T], Sequence[T], Records], tuple[Skipped, ...]]) -> Made:
+    def make(
+        self, tasks: Sequence[T], settle: Callable[[Crew[T, ShardRecord], Sequence[T], Records], tuple[Skipped, ...]]
+    ) -> Made:
         """Build or keep all shards and write the index.
 
         Parameters
