@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -49,16 +49,14 @@ def _one_or_pair(values: Any) -> Any:
 
 
 def _pixels_of(recipe: Recipe, n_rows: int) -> layout.PixelLayout:
-    """How `/patches` is laid out: attributes of the HDF5 image specification, and the order of axes."""
+    """How `/patches` is laid out: attributes of the HDF5 image specification and of NeXus, and the order of axes."""
     viewers: dict[str, Any] = {"CLASS": "IMAGE", "IMAGE_VERSION": "1.2"}
     if recipe.channels == 1:
-        viewers |= {"IMAGE_SUBCLASS": "IMAGE_GRAYSCALE", "interpretation": "image"}
+        gray = {"IMAGE_SUBCLASS": "IMAGE_GRAYSCALE", "IMAGE_WHITE_IS_ZERO": np.uint8(0)}
+        viewers |= {**gray, "interpretation": "image"}
     elif recipe.channels in (3, 4):
-        viewers |= {
-            "IMAGE_SUBCLASS": "IMAGE_TRUECOLOR",
-            "INTERLACE_MODE": "INTERLACE_PIXEL",
-            "interpretation": "rgb-image",
-        }
+        colour = {"IMAGE_SUBCLASS": "IMAGE_TRUECOLOR", "INTERLACE_MODE": "INTERLACE_PIXEL"}
+        viewers |= {**colour, "interpretation": "rgb-image" if recipe.channels == 3 else "rgba-image"}
     return layout.PixelLayout(
         "patches", (n_rows, *recipe.patch_shape), np.dtype(recipe.dtype), {**viewers, "order": "n,y,x,c"}
     )
@@ -212,16 +210,14 @@ def _digest_itself(draft: Draft, digest_at: range) -> str:
     return file_digest(draft.fd)
 
 
-def file_digest(fd: int, beat: Callable[[], None] = lambda: None) -> str:
-    """XXH3-128 of a whole file, 32 hex digits, as `xxhsum -H2` prints it; `beat` is called at times."""
+def file_digest(fd: int) -> str:
+    """XXH3-128 of a whole file, 32 hex digits, as `xxhsum -H2` prints it."""
     digest = xxhash.xxh3_128()
     buffer = memoryview(bytearray(_READ_BYTES))
     offset = 0
     while n := os.preadv(fd, [buffer], offset):
         digest.update(buffer[:n])
         offset += n
-        if offset % (64 * _READ_BYTES) == 0:
-            beat()
     return digest.hexdigest()
 
 
