@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import h5py
@@ -37,8 +37,14 @@ def load_plugins(compression: str) -> None:
         raise UsageError(NO_PLUGIN.format(compression)) from None
 
 
-def open_file(path: bytes) -> h5py.File:
+def open_file(path: bytes, *, check: Callable[[bytes], None] = lambda _: None) -> h5py.File:
     """Open for reading; tolerate file systems without locks.
+
+    Parameters
+    ----------
+    path : bytes
+    check : callable
+        Looks at a regular file before HDF5 does, and raises DamagedFile for what HDF5 should not see.
 
     Raises
     ------
@@ -54,6 +60,7 @@ def open_file(path: bytes) -> h5py.File:
     if not os.path.isfile(path):
         raise DamagedFile(f"{shown}: not a regular file; expected an HDF5 file")
     try:
+        check(path)
         try:
             return h5py.File(path, "r", rdcc_nbytes=0)
         except BlockingIOError:
@@ -64,6 +71,8 @@ def open_file(path: bytes) -> h5py.File:
             return h5py.File(path, "r", rdcc_nbytes=0, locking=False)
     except PermissionError as error:
         raise DamagedFile(f"{shown}: {os.strerror(error.errno or 13)}") from None
+    except DamagedFile:
+        raise
     except Exception as error:
         with open(path, "rb") as file:
             signature = file.read(8)

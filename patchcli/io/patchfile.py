@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.errors import DamagedFile
+from patchcli.errors import DamagedFile, ForeignFile
 from patchcli.io import h5
+from patchcli.io.anatomy import check_structure
 from patchcli.records import SkipKind, Skipped
 
 _HEAD_BYTES = 1 << 16
@@ -81,7 +82,7 @@ def opened(path: bytes) -> Iterator[tuple[h5py.File, Facts]]:
     DamagedFile
         Not HDF5, not a patchcli file, of a later version, or inconsistent.
     """
-    with h5.open_file(path) as file:
+    with h5.open_file(path, check=check_structure) as file:
         yield file, _facts(file, path)
 
 
@@ -89,7 +90,7 @@ def _facts(file: h5py.File, path: bytes) -> Facts:
     shown = os.fsdecode(path)
     said = h5.read_attributes(file, shown)
     if said.get("encoding-type") != "patchset":
-        raise DamagedFile(f"{shown}: an HDF5 file, but not made by patchcli (no encoding-type=patchset)")
+        raise ForeignFile(f"{shown}: an HDF5 file, but not made by patchcli (no encoding-type=patchset)")
     version = str(said.get("encoding-version"))
     if version.split(".")[0] != "1":
         raise DamagedFile(f"{shown}: has encoding-version {version}, this patchcli reads 1.x: use a later patchcli")
