@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.grid import Axis, Grid
-from patchcli.specs import Edge
+from patchcli.specs import Edge, Size
 
 BLOCK_BYTES = 1 << 20
 """Size of a block: fits the cache of a core, so that digests read it warm, and is a good size for one write."""
@@ -65,6 +65,26 @@ def cut(
             yield out.reshape(n, *shape)
 
 
+def window(image: Pixels, xy: tuple[int, int], patch: Size, *, edge: Edge = "drop", pad_value: int = 0) -> Pixels:
+    """One patch of an image, wherever it stands: `cut`, one at a time.
+
+    Parameters
+    ----------
+    image : uint8 (height, width, C)
+    xy : (int, int)
+        Of the top-left px, which lies inside.
+    patch : Size
+    edge, pad_value
+        As for `cut`.
+
+    Returns
+    -------
+    uint8 (patch height, patch width, C), C-contiguous
+    """
+    (left, top), (width, height) = xy, patch
+    return np.ascontiguousarray(_part(image, (top, top + height), (left, left + width), edge, pad_value))
+
+
 def new_block(patch_bytes: int) -> Pixels:
     """A buffer for `cut`: about 1 MiB, and at least one patch."""
     return np.empty(max(1, BLOCK_BYTES // patch_bytes) * patch_bytes, np.uint8)
@@ -97,13 +117,20 @@ def _region(image: Pixels, grid: Grid, rows: range, columns: range, edge: Edge, 
     height, width, channels = image.shape
     if bottom <= height and right <= width:
         return image, (top * width + left) * channels
+    return _part(image, (top, bottom), (left, right), edge, pad_value), 0
+
+
+def _part(image: Pixels, y: tuple[int, int], x: tuple[int, int], edge: Edge, pad_value: int) -> Pixels:
+    """Part of an image from (top, left) to (bottom, right); what lies beyond its border is made up."""
+    height, width, channels = image.shape
+    inside = image[slice(*y), slice(*x)]
+    if y[1] <= height and x[1] <= width:
+        return inside
     if edge == "reflect":
-        ys, xs = mirror(np.arange(top, bottom), height), mirror(np.arange(left, right), width)
-        return image[ys[:, None], xs], 0
-    region = np.full((bottom - top, right - left, channels), pad_value, np.uint8)
-    inside = image[top:bottom, left:right]
-    region[: inside.shape[0], : inside.shape[1]] = inside
-    return region, 0
+        return image[mirror(np.arange(*y), height)[:, None], mirror(np.arange(*x), width)]
+    part = np.full((y[1] - y[0], x[1] - x[0], channels), pad_value, np.uint8)
+    part[: inside.shape[0], : inside.shape[1]] = inside
+    return part
 
 
 def mirror(positions: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:

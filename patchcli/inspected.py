@@ -164,6 +164,15 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A patchcli file that is too damaged for anything but its verification."""
+
+    path: str
+    verification: Verification
+    format: Literal["damaged"] = "damaged"
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """What is in a patchcli file.
 

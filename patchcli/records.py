@@ -267,7 +267,7 @@ class ShardRecord:
 class Progress:
     """How far a run is: handed to a callback about ten times a second. What the callback raises stops the run."""
 
-    phase: Literal["scan", "cut", "augment", "index"]
+    phase: Literal["scan", "cut", "augment", "index", "verify", "compare"]
     done: int
     total: int
     unit: str

@@ -95,14 +95,7 @@ _SPEC, _RUN = ExtractSpec(), RunSpec()
     help="Unreadable images: stop looks at every image, lists all bad ones, makes no data set and exits 3; "
     "skip records them and goes on.",
 )
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    default=_RUN.max_pixels,
-    show_default=True,
-    metavar="N",
-    help="Refuse images of more px.",
-)
+@options.max_pixels
 @options.dry_run
 @options.overwrite
 @options.config

@@ -139,6 +139,18 @@ def executor(command: F) -> F:
     )(command)
 
 
+def max_pixels(command: F) -> F:
+    """`--max-pixels`."""
+    return click.option(
+        "--max-pixels",
+        type=click.IntRange(1),
+        default=_RUN.max_pixels,
+        show_default=True,
+        metavar="N",
+        help="Refuse images of more px.",
+    )(command)
+
+
 def dry_run(command: F) -> F:
     """`--dry-run`."""
     return click.option(

@@ -17,7 +17,14 @@ from patchcli.errors import Stopped
 from patchcli.records import Progress
 
 _LINE_SECONDS = 10.0
-_VERBS = {"scan": "scanned", "cut": "cut", "augment": "augmented", "index": "index written for"}
+_VERBS = {
+    "scan": "scanned",
+    "cut": "cut",
+    "augment": "augmented",
+    "index": "index written for",
+    "verify": "verified",
+    "compare": "compared",
+}
 
 
 class Meter:
@@ -26,9 +33,12 @@ class Meter:
     Parameters
     ----------
     style : {"auto", "bar", "log", "none"}
+    after : str
+        What becomes of the work when a signal stops it.
     """
 
-    def __init__(self, style: str) -> None:
+    def __init__(self, style: str, after: str = "finished shards are kept, the same command goes on") -> None:
+        self._after = after
         self.style = ("bar" if _has_room_for_a_bar() else "log") if style == "auto" else style
         self._signal: signal.Signals | None = None
         self._phase = ""
@@ -38,7 +48,7 @@ class Meter:
     def __call__(self, progress: Progress) -> None:
         """Take a report of the run."""
         if self._signal is not None:
-            raise Stopped(*_message(self._signal))
+            raise Stopped(*_message(self._signal, self._after))
         if progress.phase != self._phase:
             self._phase, self._began, self._first = progress.phase, time.monotonic(), progress.done
             self._close()
@@ -108,10 +118,10 @@ def _has_room_for_a_bar() -> bool:
         return False
 
 
-def _message(number: signal.Signals) -> tuple[str, int]:
+def _message(number: signal.Signals, after: str) -> tuple[str, int]:
     if number == signal.SIGINT:
-        return "stopped by Ctrl-C; finished shards are kept, the same command goes on", 130
-    return f"stopped by {number.name}; finished shards are kept, the same command goes on", 75
+        return f"stopped by Ctrl-C; {after}", 130
+    return f"stopped by {number.name}; {after}", 75
 
 
 def _duration(seconds: float) -> str:

@@ -1,17 +1,79 @@
-"""Whether a shard is, byte by byte, as it was written."""
+"""Whether a file is, byte by byte, as it was written."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
+import h5py
+import xxhash
 
 from patchcli.errors import DamagedFile
-from patchcli.io.patchfile import iterate_patches, opened, read_names, read_tables, skipped_in
-from patchcli.io.shard import digests, file_digest
+from patchcli.io import h5, layout
+from patchcli.io.patchfile import opened, read_exactly, read_names, read_tables, skipped_in
 from patchcli.records import Skipped, Task
+
+_READ_BYTES = 1 << 20
+
+
+class FileDigests:
+    """XXH3-128 of a file that is read from its start: as it is, and as its `/self_digest` has it.
+
+    Parameters
+    ----------
+    file : h5py.File
+
+    Attributes
+    ----------
+    said : str
+        What the file says that its digest is; empty where it says nothing.
+    """
+
+    def __init__(self, file: h5py.File) -> None:
+        self._blank, self.said = range(0), ""
+        if h5.has(file, layout.SELF_DIGEST):
+            table = h5.read_table(file, layout.SELF_DIGEST)
+            self.said = bytes(table[0]).decode("ascii", "replace") if table.shape == (1,) else "?"
+            self._blank = layout.self_digest_at(file[layout.SELF_DIGEST])
+        self._whole = xxhash.xxh3_128()
+        self._itself: Any = None
+        self._position = 0
+
+    def update(self, block: Any) -> None:
+        """Take the next bytes."""
+        start, stop = self._position, self._position + len(block)
+        if self._itself is None and self._blank and stop > self._blank.start:
+            self._itself = self._whole.copy()
+        self._whole.update(block)
+        if self._itself is not None:
+            low, high = max(start, self._blank.start), min(stop, self._blank.stop)
+            if low < high:
+                block = bytearray(block)
+                block[low - start : high - start] = bytes(high - low)
+            self._itself.update(block)
+        self._position = stop
+
+    @property
+    def whole(self) -> str:
+        """Of all bytes, as an index lists it: 32 hex digits."""
+        return self._whole.hexdigest()
+
+    @property
+    def itself(self) -> str:
+        """Of all bytes, with those of `/self_digest` as zeros; empty where there is none."""
+        return "" if self._itself is None else self._itself.hexdigest()
+
+
+def feed(digests: FileDigests, fd: int, start: int, stop: int, path: bytes, beat: Callable[[], None]) -> None:
+    """Read a span of a file and hand it on; `beat` is called at each MiB."""
+    buffer = memoryview(bytearray(min(_READ_BYTES, max(0, stop - start))))
+    while start < stop:
+        span = buffer[: min(len(buffer), stop - start)]
+        read_exactly(fd, span, start, path)
+        digests.update(span)
+        start += len(span)
+        beat()
 
 
 class WholeShard(NamedTuple):
@@ -26,31 +88,24 @@ class WholeShard(NamedTuple):
 def whole_shard(task: Task, *, beat: Callable[[], None]) -> WholeShard | None:
     """A task's shard if it is there, whole, and that shard of that plan; otherwise None.
 
-    Where an index gives the file's digest, that is compared; where there is none yet, every table is read by its
-    checksums and every patch by its digest. `beat` is called at least once in 64 MiB.
+    Every byte is read: the file's digest has to be what the index says it is, or what the file itself says where there
+    is no index yet. `beat` is called at least once in 64 MiB.
     """
     try:
         if not os.path.isfile(task.path):
             return None
-        with open(task.path, "rb", buffering=0) as raw:
-            digest = file_digest(raw.fileno(), beat)
-            if task.digest and digest != task.digest:
+        with open(task.path, "rb", buffering=0) as raw, opened(task.path) as (file, facts):
+            if (facts.plan_id, facts.shard) != (task.recipe.plan_id, task.shard) or facts.role == "index":
                 return None
-            with opened(task.path) as (file, facts):
-                if (facts.plan_id, facts.shard) != (task.recipe.plan_id, task.shard) or facts.role == "index":
-                    return None
-                tables = read_tables(file)
-                skipped = skipped_in(tables)
-                sources = read_names(tables["sources/path"]), read_names(tables["sources/sha256"])
-                whole = WholeShard(os.path.getsize(task.path), digest, skipped, dict(zip(*sources, strict=True)))
-                if task.digest:
-                    return whole
-                if facts.n_rows != task.n_rows and not any(one.kind == "unreadable" for one in skipped):
-                    return None  # fewer are fine when the shard names the images that it was built without
-                for rows, patches in iterate_patches(raw.fileno(), file, facts):
-                    beat()
-                    if not np.array_equal(digests(patches), tables["digest"][rows.start : rows.stop]):
-                        return None
-        return whole
+            digests, n_bytes = FileDigests(file), os.path.getsize(task.path)
+            feed(digests, raw.fileno(), 0, n_bytes, task.path, beat)
+            if digests.itself != digests.said or (task.digest or digests.whole) != digests.whole:
+                return None
+            tables = read_tables(file)
+            skipped = skipped_in(tables)
+            if facts.n_rows != task.n_rows and not any(one.kind == "unreadable" for one in skipped):
+                return None  # fewer are fine when the shard names the images that it was built without
+            sources = read_names(tables["sources/path"]), read_names(tables["sources/sha256"])
+            return WholeShard(n_bytes, digests.whole, skipped, dict(zip(*sources, strict=True)))
     except (DamagedFile, OSError):
         return None

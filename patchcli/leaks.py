@@ -1,0 +1,137 @@
+"""What stands in two splits or in two classes: the same image file, or the same patch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.int64]
+Tables = Mapping[str, npt.NDArray[Any]]
+Kind = Literal["leak", "conflict"]
+Blank = Callable[[Rows], npt.NDArray[np.bool_]]
+"""Which of some rows show nearly nothing."""
+
+
+class Twin(NamedTuple):
+    """Two images that share something across splits (`leak`) or across classes (`conflict`).
+
+    Attributes
+    ----------
+    sources : (int, int)
+        Rows of `/sources`; the same row twice where one image stands in two splits.
+    whole : bool
+        The files are the same; otherwise patches of them are.
+    rows : int64 (k, 2)
+        Pairs of rows that are the same; where files are, the first row of each.
+    """
+
+    kind: Kind
+    sources: tuple[int, int]
+    whole: bool
+    rows: Rows
+
+
+class Twins(NamedTuple):
+    """All of them, and how many identical patches are exempt since they show nearly nothing."""
+
+    found: tuple[Twin, ...]
+    n_blank: int
+
+
+def find_twins(tables: Tables, is_blank: Blank) -> Twins:
+    """Images and patches that stand in two splits or in two classes.
+
+    Parameters
+    ----------
+    tables : mapping of str to array
+        `labels`, `source`, `digest`, `sources/sha256` and, where there are splits, `split`; rows that lead somewhere.
+    is_blank : callable
+        Given rows int64 (k,), ascending: which of their patches show nearly nothing, bool (k,).
+    """
+    source = tables["source"].astype(np.int64)
+    split = tables["split"].astype(np.int64) if "split" in tables else np.zeros(len(source), np.int64)
+    labels = tables["labels"].astype(np.int64)
+    files = _files(tables["sources/sha256"])
+    found = list(_same_files(source, split, labels, files))
+    reported = {(twin.kind, *twin.sources) for twin in found}
+    pairs, n_blank = _same_patches(tables["digest"], split, labels, is_blank)
+    grouped: dict[tuple[Kind, int, int], list[tuple[int, int]]] = defaultdict(list)
+    for kind, first, second in pairs:
+        a, b = sorted((int(source[first]), int(source[second])))
+        if (kind, a, b) not in reported:
+            grouped[kind, a, b].append((first, second))
+    found += [Twin(kind, (a, b), False, np.array(rows)) for (kind, a, b), rows in grouped.items()]
+    return Twins(tuple(found), n_blank)
+
+
+def _files(sha256: npt.NDArray[Any]) -> Rows:
+    """A number for each source, the same for the same file; those of unknown content are all different."""
+    _, files = np.unique(sha256, return_inverse=True)
+    unknown = np.flatnonzero(sha256 == b"")
+    files = files.reshape(-1).astype(np.int64)
+    files[unknown] = len(files) + unknown
+    return files
+
+
+def _same_files(source: Rows, split: Rows, labels: Rows, files: Rows) -> Iterator[Twin]:
+    """Each pair of a file's first appearance and one in another split or class."""
+    if not len(source):
+        return
+    # one line for each way in which a source appears
+    _, firsts = np.unique(np.stack([source, split, labels]), axis=1, return_index=True)
+    firsts = np.sort(firsts)
+    seen: dict[int, list[int]] = defaultdict(list)
+    for row in firsts.tolist():
+        seen[int(files[source[row]])].append(row)
+    for rows in seen.values():
+        for kind, column in _kinds(split, labels):
+            for first, second in _differing(rows, column):
+                a, b = sorted((int(source[first]), int(source[second])))
+                yield Twin(kind, (a, b), True, np.array([[first, second]]))
+
+
+def _kinds(split: Rows, labels: Rows) -> Sequence[tuple[Kind, Rows]]:
+    return (("leak", split), ("conflict", labels))
+
+
+def _differing(rows: Sequence[int], column: Rows) -> Iterator[tuple[int, int]]:
+    """The first row, and the first of each other value that a column has."""
+    values = {int(column[rows[0]])}
+    for row in rows[1:]:
+        value = int(column[row])
+        if value not in values:
+            values.add(value)
+            yield rows[0], row
+
+
+def _same_patches(
+    digest: npt.NDArray[Any], split: Rows, labels: Rows, is_blank: Blank
+) -> tuple[list[tuple[Kind, int, int]], int]:
+    """Pairs of rows with the same patch and another split or class; and rows that are exempt."""
+    order = np.argsort(digest, kind="stable")
+    ordered = digest[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(order) else np.empty(0, int)
+    if not len(starts):
+        return [], 0
+    lengths = np.diff(np.append(starts, len(order)))
+    differs = np.zeros(len(starts), np.bool_)
+    for column in (split, labels):
+        values = column[order]
+        differs |= np.minimum.reduceat(values, starts) != np.maximum.reduceat(values, starts)
+    picked = np.flatnonzero(differs)
+    firsts = np.sort(order[starts[picked]])
+    blank = dict(zip(firsts.tolist(), is_blank(firsts).tolist(), strict=True)) if len(firsts) else {}
+    pairs: list[tuple[Kind, int, int]] = []
+    n_blank = 0
+    for group in picked.tolist():
+        rows = order[starts[group] : starts[group] + lengths[group]].tolist()
+        if blank[rows[0]]:
+            n_blank += len(rows)
+            continue
+        for kind, column in _kinds(split, labels):
+            pairs += [(kind, first, second) for first, second in _differing(rows, column)]
+    return pairs, n_blank

@@ -1,0 +1,116 @@
+"""Pictures and pages of a data set, as they were asked for: written, and said in its record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from patchcli.errors import UsageError
+from patchcli.inspected import Inspection, Written
+from patchcli.io.dataset import Dataset
+from patchcli.io.publish import new_run
+from patchcli.report.histograms import channel_histograms
+from patchcli.report.html import html_report, write_html
+from patchcli.report.overlay import choose_sources, overlay
+from patchcli.report.preview import check_sheet
+from patchcli.report.selected import select, selected_rows, write_patch
+from patchcli.report.sheet import class_sheet
+
+_OVERLAY: Final = "overlay.png"
+_OVERLAYS_OF_A_PAGE: Final = 3
+_PATCHES_LISTED: Final = 20
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be drawn, and of which patches.
+
+    Attributes
+    ----------
+    where : sequence of str
+        Conditions that patches must meet; none: all patches.
+    patch : (int, str), optional
+        One row, and the picture that its pixels go to.
+    sheet, html : str, optional
+        Files to write.
+    overlay : sequence of str
+        Images (a number of them, or paths of the data set's sources) and, at most once, the picture to write.
+    per_class, seed : int
+    source : str, optional
+        Folder that the data set was cut from.
+    max_pixels : int
+        Of an image that is opened.
+    """
+
+    where: Sequence[str] = ()
+    patch: tuple[int, str] | None = None
+    sheet: str | None = None
+    html: str | None = None
+    overlay: Sequence[str] = ()
+    per_class: int = 8
+    seed: int = 0
+    source: str | None = None
+    max_pixels: int = 0
+
+
+def draw(found: Inspection, asked: Asked) -> Inspection:
+    """Select, draw and write what was asked for; the record with the selection, and with what was written.
+
+    Raises
+    ------
+    UsageError
+        There is no such row, key or image, or a file must not be replaced.
+    PatchcliError
+    """
+    data = Dataset(os.fsencode(found.path))
+    images, picture = _overlay(data, asked)
+    written: list[Written] = []
+    if asked.patch is not None:
+        row, path = asked.patch
+        found = replace(found, selection=select(data, where=(), patch=row, most=1))
+        written.append(write_patch(data, row, path))
+    elif asked.where:
+        found = replace(found, selection=select(data, where=asked.where, patch=None, most=_PATCHES_LISTED))
+    rows = selected_rows(data, asked.where) if asked.where else None
+    if asked.sheet is not None:
+        canvas, shows = class_sheet(data, per_class=asked.per_class, seed=asked.seed, rows=rows)
+        canvas.write(os.fsencode(asked.sheet), new_run())
+        written.append(Written(asked.sheet, shows))
+    root = None if asked.source is None else os.fsencode(asked.source)
+    if images:
+        canvas, shows = overlay(data, images, root=root, max_pixels=asked.max_pixels)
+        canvas.write(os.fsencode(picture), new_run())
+        written.append(Written(picture, shows))
+    if asked.html is not None:
+        images = images or choose_sources(data, str(_OVERLAYS_OF_A_PAGE), asked.seed)
+        canvas, shows = class_sheet(data, per_class=asked.per_class, seed=asked.seed, rows=rows)
+        drawn = (overlay(data, [image], root=root, max_pixels=asked.max_pixels) for image in images)
+        text = html_report(
+            found,
+            sheet=(canvas.png(), shows),
+            overlays=[(one.png(), about) for one, about in drawn],
+            histograms=channel_histograms(data, seed=asked.seed),
+        )
+        write_html(os.fsencode(asked.html), text)
+        written.append(Written(asked.html, "everything on one page"))
+    return replace(found, written=tuple(written))
+
+
+def _overlay(data: Dataset, asked: Asked) -> tuple[list[int], str]:
+    """The images to draw, and the picture to write: what names no image of the data set is the picture."""
+    known = set(data.sources.path)
+    pictures = [
+        value
+        for value in asked.overlay
+        if not value.isdigit() and os.fsencode(value) not in known and value.lower().endswith(".png")
+    ]
+    if len(pictures) > 1:
+        raise UsageError(f"--overlay {pictures[0]} and {pictures[1]}: neither is an image of {os.fsdecode(data.path)}")
+    wanted = [value for value in asked.overlay if value not in pictures] or ["1"] * bool(pictures)
+    images = [image for value in wanted for image in choose_sources(data, value, asked.seed)]
+    picture = pictures[0] if pictures else _OVERLAY
+    if images:
+        check_sheet(picture)
+    return list(dict.fromkeys(images)), picture

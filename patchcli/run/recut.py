@@ -1,0 +1,182 @@
+"""Patches cut again from the images, and compared with those that a data set holds. Runs in a worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from patchcli.cut import window
+from patchcli.inspected import Finding
+from patchcli.io.headers import NotAnImage, Unreadable, quiet_pillow, read_header
+from patchcli.io.images import Decoder
+from patchcli.io.patchfile import Facts, read_names
+from patchcli.io.shard import digests
+from patchcli.records import Image, show
+from patchcli.specs import Edge, Size
+
+_BLOCK: Final = 256  # patches whose digests are taken at once
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecutTask:
+    """Patches of one image, to be cut again.
+
+    Attributes
+    ----------
+    path : bytes
+        Relative to `root`.
+    size : Size
+        Of the image, as the data set has it.
+    sha256 : bytes
+        Of the image's file, hex digits, as the data set has it.
+    rows : int64 (k,)
+        Of the data set.
+    coords : int32 (k, 2)
+    digest : uint64 (k,)
+        What the data set holds.
+    shown : str
+        Name of the data set.
+    again : str
+        What to do about pixels that differ.
+    """
+
+    root: bytes
+    path: bytes
+    size: Size
+    sha256: bytes
+    rows: npt.NDArray[np.int64]
+    coords: npt.NDArray[np.int32]
+    digest: npt.NDArray[np.uint64]
+    patch: Size
+    channels: int
+    background: tuple[int, int, int]
+    edge: Edge
+    pad_value: int
+    max_pixels: int
+    shown: str
+    again: str
+
+    def ready(self) -> RecutTask:
+        """What travels to a worker."""
+        return self
+
+    def place(self, _: int) -> str:
+        """What its worker was at."""
+        return show(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Recut:
+    """What came of it: patches that were compared, and what is wrong with the image or with them."""
+
+    path: bytes
+    n_patches: int
+    finding: Finding | None
+
+
+class Choice(NamedTuple):
+    """Which patches are cut again: all, or so many by a seed; images up to a size."""
+
+    sample: int | None
+    seed: int
+    max_pixels: int
+
+
+def recut_tasks(
+    facts: Facts, tables: dict[str, npt.NDArray[Any]], root: bytes, choice: Choice, shown: str
+) -> tuple[list[RecutTask], str]:
+    """The work for a data set: one task an image; and what is left out, in words."""
+    settings = facts.settings
+    if facts.dtype != np.uint8 or settings.get("augment", {}).get("standardize"):
+        return [], "the patches were standardized after they were cut: they cannot be compared with the images"
+    rows = np.flatnonzero(tables["copy"] == 0) if "copy" in tables else np.arange(facts.n_rows)
+    n_copies = facts.n_rows - len(rows)
+    note = f"{n_copies:,} copies made by augment were not compared with the images" if n_copies else ""
+    if choice.sample is not None and choice.sample < len(rows):
+        rows = np.sort(np.random.default_rng(choice.seed).choice(rows, choice.sample, replace=False))
+    source = tables["source"][rows]
+    order = np.argsort(source, kind="stable")
+    numbers, starts = np.unique(source[order], return_index=True)
+    paths, sha256 = read_names(tables["sources/path"]), read_names(tables["sources/sha256"])
+    verb = "augment" if "augment" in settings else "extract"
+    tasks = [
+        RecutTask(
+            root=root,
+            path=paths[number],
+            size=Size(int(tables["sources/width"][number]), int(tables["sources/height"][number])),
+            sha256=sha256[number],
+            rows=rows[part],
+            coords=tables["coords"][rows[part]],
+            digest=tables["digest"][rows[part]],
+            patch=Size(*settings["patch_size"]),
+            channels=facts.patch_shape[2],
+            background=tuple(settings.get("background", (255, 255, 255))),
+            edge=settings["edge"],
+            pad_value=settings.get("pad_value", 0),
+            max_pixels=choice.max_pixels,
+            shown=shown,
+            again=f"give the images as they were, or let the same {verb} command make it again with --overwrite",
+        )
+        for number, part in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True)
+    ]
+    return tasks, note
+
+
+def recut(task: RecutTask, note: Callable[[int], None] = lambda _: None) -> Recut:
+    """Cut the patches of an image again, and compare their digests."""
+    note(0)
+    try:
+        with quiet_pillow(task.max_pixels):
+            pixels, sha256 = _decoded(task)
+    except (Unreadable, NotAnImage) as error:
+        return _differs(task, f"{show(task.path)}: {error}", "give the folder that it was cut from")
+    height, width = pixels.shape[:2]
+    if (width, height) != task.size:
+        return _differs(task, f"{show(task.path)}: is {width}x{height} px, was {task.size.width}x{task.size.height} px")
+    wrong: list[int] = []
+    for start in range(0, len(task.rows), _BLOCK):
+        note(start)
+        part = slice(start, start + _BLOCK)
+        patches = np.stack([_window(task, pixels, x, y) for x, y in task.coords[part].tolist()])
+        wrong += task.rows[part][digests(patches) != task.digest[part]].tolist()
+    if sha256 != task.sha256:
+        also = f", and {len(wrong):,} of {len(task.rows):,} patches differ from it" if wrong else ""
+        return _differs(task, f"{show(task.path)}: is no longer the file that was cut{also}", rows=wrong)
+    if wrong:
+        what = f"{show(task.path)}: {len(wrong):,} of {len(task.rows):,} patches differ from the image's px"
+        return _differs(task, what, rows=wrong)
+    return Recut(task.path, len(task.rows), None)
+
+
+def _decoded(task: RecutTask) -> tuple[npt.NDArray[np.uint8], bytes]:
+    full = os.path.join(task.root, task.path)
+    if not os.path.isfile(full):
+        raise Unreadable("is not there, or no regular file")
+    header = read_header(full, task.max_pixels)
+    image = Image(
+        path=task.path,
+        label=0,
+        split=-1,
+        n_bytes=os.path.getsize(full),
+        width=header.width,
+        height=header.height,
+        model=header.model,
+        alpha=header.alpha,
+        orientation=header.orientation,
+    )
+    return Decoder(task.channels, task.background).decode(task.root, image)
+
+
+def _window(task: RecutTask, pixels: npt.NDArray[np.uint8], x: int, y: int) -> npt.NDArray[Any]:
+    return window(pixels, (x, y), task.patch, edge=task.edge, pad_value=task.pad_value)
+
+
+def _differs(task: RecutTask, what: str, remedy: str = "", rows: list[int] | None = None) -> Recut:
+    listed = rows or []
+    finding = Finding("source", task.shown, tuple(listed[:10]), len(listed), what, remedy or task.again)
+    return Recut(task.path, len(task.rows) if rows is not None else 0, finding)
