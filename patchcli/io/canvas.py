@@ -11,6 +11,7 @@ import io
 import os
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
@@ -25,6 +26,7 @@ _ELLIPSIS: Final = "…"
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _MARK: Final = b"tEXtSoftware\0patchcli"  # the first chunk after the header, so it stands in the first bytes
 _HEAD_BYTES: Final = 128
+_REDUCING_GAP: Final = 3.0  # much smaller px are averaged first: as good to the eye, and fast
 
 
 class Style(NamedTuple):
@@ -48,7 +50,7 @@ class Canvas:
         if width * height > _MOST_PIXELS:
             raise UsageError(
                 f"a picture of {width:,} x {height:,} px is more than programs open ({_MOST_PIXELS:,} px): "
-                f"ask for fewer rows"
+                f"ask for fewer rows, images or patches"
             )
         self._image = Image.new("RGB", (width, height), _PAPER)
         self._draw = ImageDraw.Draw(self._image)
@@ -60,16 +62,17 @@ class Canvas:
 
     def paste(self, pixels: npt.NDArray[Any], xy: tuple[int, int], *, size: tuple[int, int]) -> None:
         """Draw uint8 pixels (H, W, 3) as wide and high as `size`: enlarged px stay sharp, smaller ones are mixed."""
-        picture = Image.fromarray(pixels)
-        if size != picture.size:
-            larger = size[0] >= picture.width
-            picture = picture.resize(size, Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS)
-        self._image.paste(picture, xy)
+        self._image.paste(Image.fromarray(resized(pixels, size)), xy)
 
     def frame(self, xy: tuple[int, int], *, size: tuple[int, int], color: Color) -> None:
         """A line of 1 px around a rectangle, outside of it."""
         (x, y), (width, height) = xy, size
         self._draw.rectangle((x - 1, y - 1, x + width, y + height), outline=color)
+
+    def fill(self, xy: tuple[int, int], *, size: tuple[int, int], color: Color) -> None:
+        """A filled rectangle."""
+        (x, y), (width, height) = xy, size
+        self._draw.rectangle((x, y, x + width - 1, y + height - 1), fill=color)
 
     def rule(self, xy: tuple[int, int], *, width: int, color: Color) -> None:
         """A horizontal line of 1 px."""
@@ -77,8 +80,10 @@ class Canvas:
 
     def text(self, text: str, xy: tuple[int, int], *, style: Style) -> None:
         """One line of text; `xy` is where its baseline begins."""
-        font, written = _font(style.size), escaped(text)
-        self._draw.text(xy, written, style.color, font, anchor="ls", stroke_width=style.bold)
+        (x, y), font, blank = xy, _font(style.size), _blank(style.size)
+        for word in escaped(text).split(" "):
+            self._draw.text((x, y), word, style.color, font, anchor="ls", stroke_width=style.bold)
+            x += round(font.getlength(word)) + blank
 
     def png(self) -> bytes:
         """The picture as PNG, marked as drawn by patchcli."""
@@ -112,6 +117,16 @@ class Canvas:
             raise write_error(path, error, len(block)) from None
 
 
+def resized(pixels: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """uint8 pixels (H, W, 3) as wide and high as `size`: enlarged px stay sharp, smaller ones are mixed."""
+    height, width = pixels.shape[:2]
+    if size == (width, height):
+        return pixels
+    larger = size[0] >= width and size[1] >= height
+    how = Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(pixels).resize(size, how, reducing_gap=None if larger else _REDUCING_GAP))
+
+
 def is_drawn(path: str) -> bool:
     """Whether a file is a picture that `Canvas.write` made, and no other program has written anew.
 
@@ -129,7 +144,9 @@ def is_drawn(path: str) -> bool:
 
 def text_width(text: str, style: Style) -> int:
     """Width of a line of text, px."""
-    return int(_font(style.size).getlength(escaped(text)) + 2 * style.bold + 1)
+    words, font = escaped(text).split(" "), _font(style.size)
+    width = sum(round(font.getlength(word)) for word in words) + (len(words) - 1) * _blank(style.size)
+    return int(width + 2 * style.bold + 1)
 
 
 def shortened(text: str, style: Style, width: int) -> str:
@@ -172,6 +189,11 @@ def _is_known(character: str) -> bool:
         return False
     font = _font(16)
     return bytes(font.getmask(character)) != bytes(font.getmask("\U0010fffe"))  # the box for what is not there
+
+
+def _blank(size: int) -> int:
+    """Px between words: the font's own blank is so narrow, rounded to whole px, that digits touch what follows."""
+    return round(_font(size).getlength(" ")) + 1
 
 
 @functools.lru_cache(maxsize=16)

@@ -8,14 +8,25 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from patchcli.io.canvas import Canvas, Style, shortened, text_width, wrapped
+from patchcli.io.canvas import Canvas, Style, shortened, text_width
 from patchcli.report.levels import for_the_eye
+from patchcli.report.style import (
+    HAIRLINE,
+    HEADING,
+    MARGIN,
+    MUTED,
+    NARROWEST,
+    SUBTITLE,
+    TITLE,
+    caption_height,
+    caption_lines,
+    draw_caption,
+    draw_heading,
+)
 
 Array = npt.NDArray[Any]
 
 _WIDEST: Final = 2400
-_NARROWEST: Final = 480  # so that a heading has room above a single patch
-_MARGIN: Final = 36
 _LABEL: Final = 300  # widest names; longer ones are shortened
 _LABEL_GAP: Final = 20
 _GAP: Final = 8  # between patches side by side
@@ -24,15 +35,7 @@ _ROW: Final = 40  # lowest rows: two lines of text
 _SMALL: Final = 128  # patches up to this size are enlarged up to it
 _LARGE: Final = 192  # larger ones are made this small
 _LEAST: Final = 24  # smaller, nothing is seen
-
-_INK: Final = (28, 30, 34)
-_MUTED: Final = (112, 116, 122)
-_HAIRLINE: Final = (222, 224, 228)
-_HEADING: Final = Style(24, _INK, 0.4)
-_COLUMN: Final = Style(14, _MUTED)
-_TITLE: Final = Style(17, _INK, 0.3)
-_SUBTITLE: Final = Style(13, _MUTED)
-_CAPTION: Final = Style(14, _MUTED)
+_COLUMN: Final = Style(14, MUTED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +65,7 @@ class _Grid:
 
     @property
     def left(self) -> int:
-        return _MARGIN + self.label + _LABEL_GAP
+        return MARGIN + self.label + _LABEL_GAP
 
     @property
     def right(self) -> int:
@@ -97,32 +100,29 @@ def contact_sheet(rows: Sequence[SheetRow], *, heading: str, columns: Sequence[s
     shown, note = for_the_eye([patch for row in rows for patch in row.patches])
     most = max((len(row.patches) for row in rows), default=0)
     grid = _grid(rows, shown[0].shape[:2] if shown else (_SMALL, _SMALL), most)
-    width = min(_WIDEST, max(grid.right, _MARGIN + text_width(heading, _HEADING), _NARROWEST) + _MARGIN)
-    inner = width - 2 * _MARGIN
+    width = min(_WIDEST, max(grid.right, MARGIN + text_width(heading, HEADING), NARROWEST) + MARGIN)
+    inner = width - 2 * MARGIN
     left_out = f"{most - grid.n_columns} more in a row are not shown" if most > grid.n_columns else ""
-    scale = _scale(shown[0], grid.cell) if shown else ""
-    lines = wrapped("; ".join(filter(None, [caption, note, scale, left_out])), _CAPTION, inner)
-    top = _MARGIN + 48 + (28 if columns else 0)
+    scale = scale_note(shown[0].shape[1], grid.cell[0]) if shown else ""
+    lines = caption_lines([caption, note, scale, left_out], inner)
+    top = MARGIN + 48 + (28 if columns else 0)
     bottom = top + len(rows) * (grid.row + _ROW_GAP)
-    canvas = Canvas(width, bottom + 10 + 20 * len(lines) + _MARGIN - (0 if lines else 10))
-    canvas.text(shortened(heading, _HEADING, inner), (_MARGIN, _MARGIN + 18), style=_HEADING)
+    canvas = Canvas(width, bottom + caption_height(lines))
+    draw_heading(canvas, heading)
     _draw_columns(canvas, grid, columns)
     unseen = iter(shown)
     for number, row in enumerate(rows):
         pictures = [next(unseen) for _ in row.patches]
         _draw_row(canvas, grid, row, pictures, top + number * (grid.row + _ROW_GAP))
-    if lines:
-        canvas.rule((_MARGIN, bottom), width=inner, color=_HAIRLINE)
-    for number, line in enumerate(lines):
-        canvas.text(line, (_MARGIN, bottom + 24 + 20 * number), style=_CAPTION)
+    draw_caption(canvas, lines, bottom)
     return canvas
 
 
 def _grid(rows: Sequence[SheetRow], patch: tuple[int, ...], n_columns: int) -> _Grid:
     height, width = patch
-    names = [text_width(row.title, _TITLE) for row in rows] + [text_width(row.subtitle, _SUBTITLE) for row in rows]
+    names = [text_width(row.title, TITLE) for row in rows] + [text_width(row.subtitle, SUBTITLE) for row in rows]
     label = min(_LABEL, max(names, default=0))
-    room = _WIDEST - 2 * _MARGIN - label - _LABEL_GAP + _GAP  # each cell takes its gap with it
+    room = _WIDEST - 2 * MARGIN - label - _LABEL_GAP + _GAP  # each cell takes its gap with it
     n_columns = max(1, min(n_columns, room // (min(width, _LEAST) + _GAP)))
     return _Grid(label, _cell(width, height, room // n_columns - _GAP), n_columns)
 
@@ -138,8 +138,9 @@ def _cell(width: int, height: int, room: int) -> tuple[int, int]:
     return max(1, round(width * shrink)), max(1, round(height * shrink))
 
 
-def _scale(patch: Array, cell: tuple[int, int]) -> str:
-    factor = cell[0] / patch.shape[1]
+def scale_note(width: int, drawn: int) -> str:
+    """How large a patch `width` px wide is drawn, for a caption."""
+    factor = drawn / width
     if factor > 1:
         return f"1 px drawn as {factor:.0f}x{factor:.0f}"
     return f"drawn at {factor:.0%} of their size" if factor < 1 else ""
@@ -150,15 +151,15 @@ def _draw_columns(canvas: Canvas, grid: _Grid, columns: Sequence[str]) -> None:
     if any(text_width(name, _COLUMN) > width for name in columns):
         columns = [name.split(" ")[-1] for name in columns]  # of "copy 12" the number says more than "co...2"
     for number, name in enumerate(columns[: grid.n_columns]):
-        canvas.text(shortened(name, _COLUMN, width), (grid.x(number), _MARGIN + 64), style=_COLUMN)
+        canvas.text(shortened(name, _COLUMN, width), (grid.x(number), MARGIN + 64), style=_COLUMN)
 
 
 def _draw_row(canvas: Canvas, grid: _Grid, row: SheetRow, pictures: Sequence[Array], top: int) -> None:
     middle = top + grid.row // 2
     title, subtitle = (middle - 3, middle + 16) if row.subtitle else (middle + 6, middle)
-    canvas.text(shortened(row.title, _TITLE, grid.label), (_MARGIN, title), style=_TITLE)
-    canvas.text(shortened(row.subtitle, _SUBTITLE, grid.label), (_MARGIN, subtitle), style=_SUBTITLE)
+    canvas.text(shortened(row.title, TITLE, grid.label), (MARGIN, title), style=TITLE)
+    canvas.text(shortened(row.subtitle, SUBTITLE, grid.label), (MARGIN, subtitle), style=SUBTITLE)
     for number, picture in enumerate(pictures[: grid.n_columns]):
         at = grid.x(number), top + (grid.row - grid.cell[1]) // 2
-        canvas.frame(at, size=grid.cell, color=_HAIRLINE)  # where a patch is white, it has a border all the same
+        canvas.frame(at, size=grid.cell, color=HAIRLINE)  # where a patch is white, it has a border all the same
         canvas.paste(picture, at, size=grid.cell)

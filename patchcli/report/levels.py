@@ -1,8 +1,9 @@
-"""Patches of any dtype and number of channels as 8-bit RGB, for the eye."""
+"""Pixels of any dtype and number of channels as 8-bit RGB, for the eye."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,53 +15,83 @@ _PERCENTILES: Final = (0.5, 99.5)
 _MOST_SAMPLES: Final = 1 << 22  # of all patches together, for the percentiles
 
 
-def for_the_eye(patches: Sequence[Array]) -> tuple[list[Array], str]:
-    """Patches of any kind as 8-bit RGB, all in the same way so that they can be compared.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How px are shown: one way for all of a picture, so that they can be compared.
 
-    Parameters
+    Attributes
     ----------
-    patches : sequence of ndarray (H, W, C)
-        All of the same dtype and number of channels.
-
-    Returns
-    -------
-    list of ndarray
-        uint8 (H, W, 3).
-    str
+    channels : int
+        How many are shown, the first ones.
+    ends : (float, float) or None
+        What becomes black and white; None: 8-bit px as they are.
+    board : bool
+        Whether the fourth channel is how opaque px are, and a checkerboard stands behind them.
+    note : str
         What was done, for the caption; empty when these are the px as they are.
     """
+
+    channels: int = 3
+    ends: tuple[float, float] | None = None
+    board: bool = False
+    note: str = ""
+
+    def of(self, pixels: Array) -> Array:
+        """8-bit RGB px: (H, W, C) to uint8 (H, W, 3)."""
+        if self.board:
+            return _on_checkerboard(pixels)
+        pixels = pixels[..., : self.channels]
+        if self.ends is not None:
+            pixels = _stretched(pixels, *self.ends)
+        return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def look_at(patches: Sequence[Array]) -> Look:
+    """How some patches are best shown: arrays (H, W, C), all of the same dtype and number of channels."""
     if not patches:
-        return [], ""
-    notes, channels = [], patches[0].shape[-1]
-    alpha = patches[0].dtype == np.uint8 and channels == 4
-    if not alpha and channels not in (1, 3):
-        n_shown = 1 if channels == 2 else 3
-        patches = [patch[..., :n_shown] for patch in patches]
+        return Look()
+    kind, channels = patches[0].dtype, patches[0].shape[-1]
+    if kind == np.uint8 and channels == 4:
+        return Look(channels, board=True, note="transparent px on a checkerboard")
+    notes = []
+    n_shown = channels if channels in (1, 3) else 1 if channels == 2 else 3
+    if n_shown < channels:
         notes.append(f"{'first channel' if n_shown == 1 else 'first three channels'} of {channels} shown")
-    if patches[0].dtype != np.uint8:
-        patches, note = _stretched(patches)
-        notes.append(note)
-    if alpha:
-        patches = [_on_checkerboard(patch) for patch in patches]
-        notes.append("transparent px on a checkerboard")
-    return [np.ascontiguousarray(np.broadcast_to(patch, (*patch.shape[:2], 3))) for patch in patches], "; ".join(notes)
+    if kind == np.uint8:
+        return Look(n_shown, note="".join(notes))
+    ends, note = _ends([patch[..., :n_shown] for patch in patches])
+    return Look(n_shown, ends, note="; ".join([*notes, note]))
 
 
-def _stretched(patches: Sequence[Array]) -> tuple[list[Array], str]:
-    """uint8: black to white is the range of nearly all values; px that are no number become black."""
+def for_the_eye(patches: Sequence[Array]) -> tuple[list[Array], str]:
+    """Patches (H, W, C) as uint8 (H, W, 3), all in the same way, and what was done, for the caption."""
+    look = look_at(patches)
+    return [look.of(patch) for patch in patches], look.note
+
+
+def _ends(patches: Sequence[Array]) -> tuple[tuple[float, float], str]:
+    """Black and white: the range of nearly all values."""
     step = -(-sum(patch.size for patch in patches) // _MOST_SAMPLES)
+    channels = patches[0].shape[-1]
+    step += channels > 1 and step % channels == 0  # or one channel would speak for all
     samples = np.concatenate([patch.reshape(-1)[::step] for patch in patches]).astype(np.float64)
     samples = samples[np.isfinite(samples)]
     if not samples.size:
-        return [np.zeros(patch.shape, np.uint8) for patch in patches], "no px holds a number"
+        return (np.inf, np.inf), "no px holds a number"
     low, high = map(float, np.percentile(samples, _PERCENTILES))
     how = "0.5 to 99.5 percentile"
     if low == high:  # nearly all px are the same: the few others are what there is to see
         low, high, how = float(samples.min()), float(samples.max()), "all values"
-    factor = 255 / (high - low or 1)
-    levels = [np.clip((patch.astype(np.float64) - low) * factor + 0.5, 0, 255) for patch in patches]
-    ends = " to ".join(f"{end:,.0f}" if patches[0].dtype.kind in "iu" else f"{end:.4g}" for end in (low, high))
-    return [np.nan_to_num(level, nan=0).astype(np.uint8) for level in levels], f"shown from {ends} ({how})"
+    said = " to ".join(f"{end:,.0f}" if patches[0].dtype.kind in "iu" else f"{end:.4g}" for end in (low, high))
+    return (low, high), f"shown from {said} ({how})"
+
+
+def _stretched(pixels: Array, low: float, high: float) -> Array:
+    """uint8: black to white is low to high; px that are no number become black."""
+    if low == np.inf:
+        return np.zeros(pixels.shape, np.uint8)
+    levels = np.clip((pixels.astype(np.float64) - low) * (255 / (high - low or 1)) + 0.5, 0, 255)
+    return np.nan_to_num(levels, nan=0).astype(np.uint8)
 
 
 def _on_checkerboard(patch: Array) -> Array:

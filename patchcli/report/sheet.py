@@ -1,0 +1,251 @@
+"""The contact sheet of a data set: some patches of each class, with its name and counts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from patchcli.choice import name_ranks, row_ranks, spread
+from patchcli.errors import DamagedFile
+from patchcli.io.canvas import Canvas, shortened, text_width
+from patchcli.io.dataset import Dataset
+from patchcli.records import show
+from patchcli.report.blocks import Blocks, plan_blocks
+from patchcli.report.figures import scale_note
+from patchcli.report.levels import Look, look_at
+from patchcli.report.style import (
+    HAIRLINE,
+    INK,
+    MARGIN,
+    NARROWEST,
+    SUBTITLE,
+    TITLE,
+    caption_height,
+    caption_lines,
+    draw_caption,
+    draw_heading,
+)
+from patchcli.report.text import channels_name
+
+Array = npt.NDArray[Any]
+Rows = npt.NDArray[np.int64]
+
+_TOP: Final = MARGIN + 76  # below the heading
+_NAME: Final = 180  # px of a name that stand beside the counts; longer ones are shortened
+_NAME_GAP: Final = 16
+_LEAST_NAME: Final = 120
+_NARROW_LABEL: Final = 54
+_WIDE_LABEL: Final = 36
+_BAR: Final = 3  # px high
+_BAR_GAP: Final = 8  # px between it and the patches
+_MOST_CLASSES: Final = 1000
+_NAMED: Final = 12  # classes without patches that are named
+_FINEST: Final = 2  # px of a patch for a px of the sheet; more are averaged when they are read
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shown:
+    """A class on the sheet.
+
+    Attributes
+    ----------
+    counts : str
+        How many patches and images it has, and its share.
+    size : float
+        Its patches relative to those of the largest class.
+    rows : int64 (k,)
+        Of its patches that are shown.
+    """
+
+    name: str
+    counts: str
+    size: float
+    rows: Rows
+
+
+def class_sheet(data: Dataset, *, per_class: int, seed: int, rows: Rows | None = None) -> tuple[Canvas, str]:
+    """Draw some patches of each class, chosen by the seed and spread over its images.
+
+    Parameters
+    ----------
+    data : Dataset
+    per_class : int
+        Patches of each class, as far as there are so many.
+    seed : int
+    rows : int64 (k,), optional
+        A selection; patches are chosen from it, and counts are of it.
+
+    Returns
+    -------
+    Canvas
+    str
+        What it shows, in a few words.
+
+    Raises
+    ------
+    UsageError
+        The picture would be larger than programs open.
+    """
+    chosen_from = np.arange(data.facts.n_rows) if rows is None else rows
+    everyone = _classes(data, chosen_from, per_class, seed)
+    classes = everyone[:_MOST_CLASSES]
+    most = max((len(one.rows) for one in classes), default=0)
+    blocks = _planned(classes, max(1, most), data.facts.patch_shape)
+    patches = _read(data, np.concatenate([np.empty(0, np.int64), *(one.rows for one in classes)]), blocks)
+    look = look_at(list(patches.values()))
+    words = _in_words(len(everyone), most)
+    caption = [
+        f"{words}, chosen with seed {seed}" if classes else "no patches",
+        "bars compare the classes' patches" if len(classes) > 1 else "",
+        f"the first {len(classes):,} classes are shown" if len(classes) < len(everyone) else "",
+        look.note,
+        scale_note(data.facts.patch_shape[1], blocks.cell[0]) if patches else "",
+        _without(data, chosen_from) if rows is None else "",
+        _unread(sum(len(one.rows) for one in classes) - len(patches)),
+    ]
+    width = max(NARROWEST, blocks.size[0] * bool(classes) + 2 * MARGIN)
+    lines = caption_lines(caption, width - 2 * MARGIN)
+    bottom = _TOP + (blocks.size[1] if classes else 0) + 24
+    canvas = Canvas(width, bottom + caption_height(lines))
+    draw_heading(canvas, show(os.path.basename(data.path)), _about(data, chosen_from, len(everyone)))
+    for number, one in enumerate(classes):
+        _draw_label(canvas, blocks, number, one)
+        _draw_patches(canvas, blocks, number, [patches.get(row) for row in one.rows.tolist()], look)
+    draw_caption(canvas, lines, bottom)
+    return canvas, words
+
+
+def _classes(data: Dataset, rows: Rows, per_class: int, seed: int) -> list[_Shown]:
+    """Classes that have patches among some rows, with those that are shown."""
+    tables = data.tables
+    labels, source = tables["labels"][rows], tables["source"][rows]
+    images = name_ranks(seed, data.sources.path)[source]
+    columns = [tables["coords"][rows, 0], tables["coords"][rows, 1]]
+    if "copy" in tables:  # copies of one patch stand at one place
+        columns += [tables["copy"][rows], tables["digest"][rows]]
+    chosen = spread(labels, images, row_ranks(images, columns), per_class)
+    counts = np.bincount(labels, minlength=len(data.classes)).tolist()
+    pairs = np.unique(labels * max(1, len(data.sources)) + source) // max(1, len(data.sources))
+    n_images = np.bincount(pairs, minlength=len(data.classes)).tolist()
+    return [
+        _Shown(
+            name=_visible(show(os.fsencode(name))),
+            counts=f"{_count(count, 'patch', 'patches')}, {_count(n_images[label], 'image', 'images')}, "
+            f"{count / len(rows):.1%}",
+            size=count / max(counts),
+            rows=rows[chosen[labels[chosen] == label]],
+        )
+        for label, (name, count) in enumerate(zip(data.classes, counts, strict=True))
+        if count
+    ]
+
+
+def _visible(name: str) -> str:
+    """A name that is blank, or begins or ends so, in quotes."""
+    return name if name and name == name.strip() else f'"{name}"'
+
+
+def _planned(classes: Sequence[_Shown], most: int, shape: tuple[int, int, int]) -> Blocks:
+    names = max((min(_NAME, text_width(one.name, TITLE)) for one in classes), default=0)
+    counts = max((text_width(one.counts, SUBTITLE) for one in classes), default=0)
+    return plan_blocks(
+        max(1, len(classes)),
+        most,
+        (shape[1], shape[0]),
+        narrow=(max(min(names, _LEAST_NAME), counts), _NARROW_LABEL),
+        wide=(names + _NAME_GAP + counts, _WIDE_LABEL),
+    )
+
+
+def _read(data: Dataset, rows: Rows, blocks: Blocks) -> dict[int, Array]:
+    """Patches by row, shard by shard; those that cannot be read are not there."""
+    height, width, _ = data.facts.patch_shape
+    step = max(1, min(width // (_FINEST * blocks.cell[0]), height // (_FINEST * blocks.cell[1])))
+    starts = data.tables["shards/row_start"] if data.facts.role == "index" else np.zeros(1, np.int64)
+    rows = np.sort(rows)
+    shards = np.searchsorted(starts, rows, side="right")
+    found: dict[int, Array] = {}
+    for shard in np.unique(shards):
+        for row, patch in _readable(data, rows[shards == shard]):
+            found[row] = _averaged(patch, step)
+    return found
+
+
+def _readable(data: Dataset, rows: Rows) -> Iterator[tuple[int, Array]]:
+    """Patches of one shard: together, or one by one where one of them is damaged."""
+    try:
+        yield from zip(rows.tolist(), data.read(rows), strict=True)
+    except (DamagedFile, OSError):
+        if len(rows) > 1:
+            for row in rows:
+                yield from _readable(data, np.array([row]))
+
+
+def _averaged(patch: Array, step: int) -> Array:
+    """A patch with means of `step` x `step` px; what is left over at its borders goes, less than a px of the sheet."""
+    if step == 1:
+        return patch
+    height, width, channels = patch.shape
+    cut = patch[: height // step * step, : width // step * step]
+    means = cut.reshape(height // step, step, width // step, step, channels).mean(axis=(1, 3))
+    averaged: Array = (means + 0.5 if patch.dtype.kind in "iu" else means).astype(patch.dtype)
+    return averaged
+
+
+def _draw_label(canvas: Canvas, blocks: Blocks, number: int, one: _Shown) -> None:
+    x, y = (MARGIN + blocks.block(number)[0], _TOP + blocks.block(number)[1])
+    counts, bar = text_width(one.counts, SUBTITLE), y + blocks.label - _BAR_GAP - _BAR
+    if blocks.label == _WIDE_LABEL:
+        canvas.text(shortened(one.name, TITLE, blocks.width - counts - _NAME_GAP), (x, y + 16), style=TITLE)
+        canvas.text(one.counts, (x + blocks.width - counts, y + 16), style=SUBTITLE)
+    else:
+        canvas.text(shortened(one.name, TITLE, blocks.width), (x, y + 16), style=TITLE)
+        canvas.text(shortened(one.counts, SUBTITLE, blocks.width), (x, y + 34), style=SUBTITLE)
+    canvas.fill((x, bar), size=(blocks.width, _BAR), color=HAIRLINE)
+    canvas.fill((x, bar), size=(max(1, round(one.size * blocks.width)), _BAR), color=INK)
+
+
+def _draw_patches(canvas: Canvas, blocks: Blocks, number: int, patches: Sequence[Array | None], look: Look) -> None:
+    readable = [patch for patch in patches if patch is not None]
+    for place, patch in enumerate(readable):
+        x, y = blocks.patch(number, place)
+        at = MARGIN + x, _TOP + y
+        canvas.frame(at, size=blocks.cell, color=HAIRLINE)  # where a patch is white, it has a border all the same
+        canvas.paste(look.of(patch), at, size=blocks.cell)
+
+
+def _in_words(n_classes: int, most: int) -> str:
+    return f"{_count(n_classes, 'class', 'classes')}, {_count(most, 'patch', 'patches')} each"
+
+
+def _about(data: Dataset, rows: Rows, n_classes: int) -> str:
+    height, width, channels = data.facts.patch_shape
+    kind = "" if data.facts.dtype == np.uint8 else f", {data.facts.dtype}"
+    n = f"{len(rows):,} of {data.facts.n_rows:,}" if len(rows) < data.facts.n_rows else f"{len(rows):,}"
+    return (
+        f"{n} patch{'es' * (n != '1')} of {width}x{height} px, {channels_name(channels)}{kind}, "
+        f"{_count(n_classes, 'class', 'classes')}"
+    )
+
+
+def _without(data: Dataset, rows: Rows) -> str:
+    """Classes of which there is nothing to show."""
+    counts = np.bincount(data.tables["labels"][rows], minlength=len(data.classes))
+    names = [_visible(show(os.fsencode(data.classes[label]))) for label in np.flatnonzero(counts == 0)]
+    if not names:
+        return ""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return f"without patches: {', '.join(names[:_NAMED])}{more}"
+
+
+def _unread(n: int) -> str:
+    return f"{_count(n, 'patch', 'patches')} could not be read" if n else ""
+
+
+def _count(n: int, one: str, more: str) -> str:
+    return f"{n:,} {one if n == 1 else more}"
