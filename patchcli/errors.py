@@ -6,7 +6,6 @@ PatchcliError                 1   root of all of them
 ├── OutputConflict            1   the output belongs to other settings, inputs or programs
 ├── NotEnoughSpace            1   memory or disk will not suffice, or did not
 ├── DamagedFile               1   a patchcli file that is missing, foreign or broken
-│   └── ForeignFile           1   an HDF5 file that another program made
 ├── NotWhole                  4   a verification found damage or a leak
 ├── WorkerDied                1   a worker process was killed, twice, over the same shard
 └── Stopped              75, 130  a signal asked for it; the same command goes on
@@ -16,7 +15,6 @@ from __future__ import annotations
 
 __all__ = [
     "DamagedFile",
-    "ForeignFile",
     "NotEnoughSpace",
     "NotWhole",
     "OutputConflict",
@@ -56,10 +54,6 @@ class NotEnoughSpace(PatchcliError):
 
 class DamagedFile(PatchcliError):
     """A patchcli file is missing, foreign, truncated or fails a checksum."""
-
-
-class ForeignFile(DamagedFile):
-    """An HDF5 file that patchcli did not make."""
 
 
 class NotWhole(PatchcliError):

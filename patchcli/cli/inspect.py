@@ -13,7 +13,7 @@ import click
 from patchcli.cli import options
 from patchcli.cli.output import say
 from patchcli.cli.progress import Meter
-from patchcli.errors import DamagedFile, ForeignFile, NotWhole, UsageError
+from patchcli.errors import DamagedFile, NotWhole, UsageError
 
 if TYPE_CHECKING:
     from patchcli.inspected import Inspection, Verification
@@ -177,20 +177,22 @@ def _verify(file: str, asked: dict[str, Any]) -> Verification:
 
 def _look(file: str, verification: Verification | None, asked: dict[str, Any]) -> Any:
     """The record of all that was asked for."""
+    from patchcli.io.patchfile import is_foreign
     from patchcli.report.summary import inspect_file
 
+    path = os.fsencode(file)
     try:
-        found = inspect_file(os.fsencode(file))
-    except DamagedFile as error:
+        found = inspect_file(path)
+    except DamagedFile:
         if verification is not None and not verification.ok:
             from patchcli.inspected import Unreadable
 
             return Unreadable(file, verification)
-        if isinstance(error, ForeignFile) and not _draws(asked):
-            from patchcli.io.foreign import look_at
+        if not is_foreign(path) or _draws(asked):
+            raise
+        from patchcli.io.foreign import look_at
 
-            return look_at(os.fsencode(file))
-        raise
+        return look_at(path)
     return _drawn(replace(found, verification=verification), asked)
 
 

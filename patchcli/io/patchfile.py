@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.errors import DamagedFile, ForeignFile
+from patchcli.errors import DamagedFile
 from patchcli.io import h5
 from patchcli.io.anatomy import check_structure
 from patchcli.records import SkipKind, Skipped
@@ -90,7 +90,7 @@ def _facts(file: h5py.File, path: bytes) -> Facts:
     shown = os.fsdecode(path)
     said = h5.read_attributes(file, shown)
     if said.get("encoding-type") != "patchset":
-        raise ForeignFile(f"{shown}: an HDF5 file, but not made by patchcli (no encoding-type=patchset)")
+        raise DamagedFile(f"{shown}: an HDF5 file, but not made by patchcli (no encoding-type=patchset)")
     version = str(said.get("encoding-version"))
     if version.split(".")[0] != "1":
         raise DamagedFile(f"{shown}: has encoding-version {version}, this patchcli reads 1.x: use a later patchcli")
@@ -248,6 +248,14 @@ def read_exactly(fd: int, buffer: memoryview, offset: int, path: bytes) -> None:
         if n == 0:
             raise DamagedFile(f"{os.fsdecode(path)}: truncated: patches are missing at its end")
         buffer, offset = buffer[n:], offset + n
+
+
+def is_foreign(path: bytes) -> bool:
+    """Whether a file is HDF5 and nothing in it says that patchcli made it."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n" and not holds_mark(path, b"patchset")
 
 
 def holds_mark(path: bytes, mark: bytes) -> bool:

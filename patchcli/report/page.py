@@ -22,6 +22,7 @@ _WIDTH: Final = 100
 _RED_GREEN_BLUE: Final = ("red", "green", "blue", "alpha")
 _ROLES: Final = {"single": "", "index": "", "shard": ", one shard of a larger set"}
 _ROWS_SHOWN: Final = 5
+_MEASURABLE: Final = 10**8  # bytes; of fewer, a rate is mostly start-up
 _FINDINGS_SHOWN: Final = 12
 
 
@@ -232,7 +233,7 @@ def _looked_at(found: Verification) -> str:
     files = f"{found.files:,} file{'s' * (found.files != 1)}"
     if found.depth == "quick":
         return f"{files} looked at, no patch read"
-    rate = f", {found.bytes / found.seconds / 1e6:,.0f} MB/s" if found.seconds else ""
+    rate = f", {found.bytes / found.seconds / 1e6:,.0f} MB/s" if found.bytes > _MEASURABLE else ""
     recut = f", {found.recut:,} cut again from the images" if found.recut else ""
     return f"{files}, {found.patches:,} patches, {size(found.bytes)} read in {found.seconds:,.1f} s{rate}{recut}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import resources
 from textwrap import wrap
 from typing import Any
 
@@ -27,6 +28,11 @@ _CHANNELS = {1: "gray", 3: "RGB", 4: "RGBA"}
 def as_json_text(record: Any) -> str:
     """One JSON object with the fields of a record, stable keys, ASCII."""
     return json.dumps(dataclasses.asdict(record), indent=2, default=str)
+
+
+def json_schema() -> str:
+    """What `inspect --json` prints, as JSON Schema."""
+    return resources.files("patchcli.report").joinpath("inspection.schema.json").read_text("utf-8").rstrip()
 
 
 def extract_lines(summary: ExtractSummary) -> Iterator[str]:

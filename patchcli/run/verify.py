@@ -16,7 +16,7 @@ from patchcli.inspected import Depth, Finding, FindingKind, Verification
 from patchcli.io import room
 from patchcli.io.checking import REPEATED, Checked, CheckTask, check_file, check_index, column_digest
 from patchcli.io.listed import ListedShard, listed_shards
-from patchcli.io.patchfile import Facts, opened, read_names, read_tables
+from patchcli.io.patchfile import Facts, is_foreign, opened, read_names, read_tables
 from patchcli.leaks import find_twins
 from patchcli.records import Progress, ProgressCallback, no_progress, show
 from patchcli.run.engine import Crew
@@ -179,7 +179,11 @@ class _Verifying:
                     return facts, tables
                 self._add("contradiction", wrong)
         except DamagedFile as error:
-            self._add("damaged", str(error).removeprefix(f"{self.shown}: "))
+            what = str(error).removeprefix(f"{self.shown}: ")
+            if is_foreign(self.path):
+                self._add("foreign", what, remedy="")
+            else:
+                self._add("damaged", what)
         return None
 
     def _listed(self, facts: Facts, tables: Tables) -> tuple[ListedShard, ...] | None:
