@@ -87,11 +87,7 @@ class Canvas:
 
     def png(self) -> bytes:
         """The picture as PNG, marked as drawn by patchcli."""
-        mark = PngImagePlugin.PngInfo()
-        mark.add_text("Software", "patchcli")
-        packed = io.BytesIO()
-        self._image.save(packed, "PNG", compress_level=6, pnginfo=mark)
-        return packed.getvalue()
+        return _packed(self._image)
 
     def write(self, path: bytes, run: str) -> None:
         """Write as PNG, atomically.
@@ -108,13 +104,35 @@ class Canvas:
         NotEnoughSpace, OutputConflict
             It cannot be written; nothing half-written is left, and what was there stays.
         """
-        block = memoryview(self.png())
-        try:
-            with Draft(path, run) as draft:
-                draft.write(block, 0)
-                draft.publish()
-        except OSError as error:
-            raise write_error(path, error, len(block)) from None
+        _publish(self.png(), path, run)
+
+
+def write_png(pixels: npt.NDArray[Any], path: bytes, run: str) -> None:
+    """Write px as they are, marked and atomically as `Canvas.write` does.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        uint8 (H, W), (H, W, 3) or (H, W, 4), or uint16 (H, W): what PNG holds without loss.
+    """
+    _publish(_packed(Image.fromarray(pixels)), path, run)
+
+
+def _packed(image: Image.Image) -> bytes:
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", "patchcli")
+    packed = io.BytesIO()
+    image.save(packed, "PNG", compress_level=6, pnginfo=mark)
+    return packed.getvalue()
+
+
+def _publish(block: bytes, path: bytes, run: str) -> None:
+    try:
+        with Draft(path, run) as draft:
+            draft.write(memoryview(block), 0)
+            draft.publish()
+    except OSError as error:
+        raise write_error(path, error, len(block)) from None
 
 
 def resized(pixels: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
