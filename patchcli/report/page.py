@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from textwrap import wrap
+from textwrap import shorten, wrap
 from typing import Any, Final, Literal
 
 from patchcli.inspected import Finding, InspectedClass, Inspection, PatchFacts, Selection, Verification
 from patchcli.report.text import aligned, argument, channels_name, left_out_facts, pair, pipeline_facts, size, table
-from patchcli.summaries import setting_text
 
 Tone = Literal["strong", "faint", "good", "bad"]
 Ink = Callable[[str, Tone], str]
 
-_CLASSES_SHOWN: Final = 12
+_CLASSES_SHOWN: Final = 11
 _SPLITS_SHOWN: Final = 4
 _CHANNELS_SHOWN: Final = 4
-_LINES_SHOWN: Final = 4  # of each kind that has no bound of its own
+_LINES_SHOWN: Final = 3  # of each kind that has no bound of its own
+_AUGMENT_SHOWN: Final = 8
+_COMMANDS_SHOWN: Final = 5
 _WIDTH: Final = 100
 _RED_GREEN_BLUE: Final = ("red", "green", "blue", "alpha")
 _ROLES: Final = {"single": "", "index": "", "shard": ", one shard of a larger set"}
@@ -122,8 +123,9 @@ def channel_rows(found: Inspection) -> list[tuple[str, ...]]:
 
 def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
     yield "geometry", _geometry(found)
-    for name, patches in islice(found.split_patches.items(), _SPLITS_SHOWN):
-        yield f"split {name}", f"{patches:,} patches ({patches / max(1, found.patches):.1%})"
+    if found.split_patches:
+        parts = (f"{name} {n / max(1, found.patches):.1%}" for name, n in found.split_patches.items())
+        yield "splits", shorten(", ".join(parts), _WIDTH, placeholder=" ...")
     covered = f" ({found.pixels_uncovered / found.pixels:.1%})" if found.pixels else ""
     yield "never covered", f"{found.pixels_uncovered:,} of {found.pixels:,} px{covered}"
     if found.pixels_padded:
@@ -133,14 +135,26 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
         originals = f"{found.patches - found.copies:,} originals"
         same = f"; {found.repeated:,} have the pixels of another copy of theirs" if found.repeated else ""
         yield "copies", f"{found.copies:,}, and {originals}{same}"
-    yield from _augmentations(found.settings.get("augment"))
-    n_shards = max(1, len(found.shards))
-    yield "size", f"{size(found.bytes)} in {n_shards:,} shard{'s' * (n_shards != 1)}, compression {found.compression}"
+    yield from _first(_augmentations(found.settings.get("augment")), "", "lines", _AUGMENT_SHOWN)
+    yield "size", f"{size(found.bytes)}, compression {found.compression}"
+    yield "shards", _shards(found)
     damaged = [("damaged", f"{one.name}: {one.found}, expected {one.bytes:,} bytes") for one in found.damaged]
     yield from _first(damaged, "damaged", "shards")
     yield "plan", found.plan_id
+    yield from _first(_commands(found.command), "", "lines", _COMMANDS_SHOWN)
+
+
+def _shards(found: Inspection) -> str:
+    if not found.shards:
+        return "one, this file" if found.role == "single" else "this is one of them"
+    first, last = found.shards[0], found.shards[-1]
+    names = first.name if first is last else f"{first.name} to {last.name.rpartition('/')[2]}"
+    return f"{len(found.shards):,}: {names}"
+
+
+def _commands(commands: Sequence[str]) -> Iterator[tuple[str, str]]:
     name = "made by"
-    for command in found.command:
+    for command in commands:
         for line in wrap(command, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False):
             yield name, line
             name = ""
@@ -152,29 +166,34 @@ def _geometry(found: Inspection) -> str:
     return f"stride {pair(found.stride)} px, overlap {pair(found.overlap)} px{part}, edge {found.edge}"
 
 
-def _first(facts: Iterable[tuple[str, str]], name: str, what: str) -> Iterator[tuple[str, str]]:
+def _first(
+    facts: Iterable[tuple[str, str]], name: str, what: str, most: int = _LINES_SHOWN
+) -> Iterator[tuple[str, str]]:
     """The first few of some facts, and how many more there are."""
     listed = list(facts)
-    many = len(listed) > _LINES_SHOWN
-    yield from listed[: _LINES_SHOWN - 1] if many else listed
+    many = len(listed) > most
+    yield from listed[: most - 1] if many else listed
     if many:
-        yield name, f"and {len(listed) - _LINES_SHOWN + 1:,} more {what}: see --json"
+        yield name, f"and {len(listed) - most + 1:,} more {what}: see --json"
 
 
 def _augmentations(said: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     """What was done to the patches after they were cut, the latest first."""
     while said:
-        lines = list(pipeline_facts(said["pipeline"]))
-        most = 2 * _LINES_SHOWN
-        yield from lines[: most - 1] if len(lines) > most else lines
-        if len(lines) > most:
-            yield "", f"... and {len(lines) - most + 1} more lines: see --json"
+        yield "augmented", f"from plan {said['input']}"
+        yield from pipeline_facts(said["pipeline"])
         if said["standardize"]:
             yield "standardized", ", ".join(map(argument, said["standardize"].items()))
-        others = ("copies", "seed", "keep_original", "balance", "only_split")
-        values = [f"{name.replace('_', ' ')} {setting_text(said[name])}" for name in others if said[name] is not None]
-        yield "augmented", ", ".join(values)
+        yield "with", _how(said)
         said = said.get("before")
+
+
+def _how(said: dict[str, Any]) -> str:
+    parts = [f"{said['copies']:,} cop{'y' if said['copies'] == 1 else 'ies'} of each patch"]
+    parts += ["classes made even"] * said["balance"]
+    parts += ["the patches themselves left out"] * (not said["keep_original"])
+    parts += [f"of split {said['only_split']} alone"] if said["only_split"] else []
+    return ", ".join([*parts, f"seed {said['seed']}"])
 
 
 def _selection_lines(selection: Selection, ink: Ink) -> Iterator[str]:
