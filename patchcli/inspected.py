@@ -119,38 +119,65 @@ class PatchFacts:
         Of the file that was named.
     file, file_row
         Where its pixels are.
-    source : str
-        Path of its image, relative to the source folder.
+    pixels : str
+        Python that gives them, as an array (H, W, C).
+    class_name, label
+        The class, and its row in `/classes`.
+    split : str or None
+    source, group : str
+        Path of its image, relative to the source folder; the group of that, empty without groups.
+    source_size : (int, int)
+        Width and height of that image, upright, px.
     source_sha256 : str
         Of that image's file.
     xy : (int, int)
         Of the top-left px in the upright image.
-    split : str or None
+    pixels_outside : int
+        How many of its px lie outside the image: padded, or mirrored.
     digest : str
         XXH3-64 of its bytes, 16 hex digits.
     origin, copy : int or None
         After `augment`: row of the input, and 0 for the original, copies from 1.
+    mean : tuple of float
+        Per channel, in grey levels; empty when its px were not read, or hold what is no number.
+    unreadable : str
+        Why its px could not be read; empty when they were, and when that was not asked for.
     """
 
     row: int
     file: str
     file_row: int
+    pixels: str
     class_name: str
     label: int
     split: str | None
     source: str
+    group: str
+    source_size: tuple[int, int]
     source_sha256: str
     xy: tuple[int, int]
+    pixels_outside: int
     digest: str
     origin: int | None
     copy: int | None
+    mean: tuple[float, ...]
+    unreadable: str
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Patches that were asked for: how they were selected, how many there are, and the first of them."""
+    """Patches that were asked for: how they were selected, how many there are, and the first of them.
+
+    Attributes
+    ----------
+    where : str
+        As `--where` takes it: `class=tumor, split=val`, or `row=17` for `--patch 17`.
+    single : bool
+        Whether one patch was asked for by its number, and read.
+    """
 
     where: str
+    single: bool
     n_patches: int
     patches: tuple[PatchFacts, ...]
 

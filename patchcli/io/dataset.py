@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,10 +77,14 @@ class Dataset:
         self.facts, self.tables, self.skipped = facts, tables, skipped_in(tables)
         self.classes = tuple(map(os.fsdecode, read_names(tables["classes"])))
         self.splits = tuple(map(os.fsdecode, read_names(tables["splits"]))) if "splits" in tables else ()
-        columns = (tables[f"sources/{name}"] for name in ("width", "height", "sha256", "label"))
-        self.sources = Sources(read_names(tables["sources/path"]), *columns)
         self._check_tables()
         self.shards = Shards(facts, tables)
+
+    @cached_property
+    def sources(self) -> Sources:
+        # a million names take 90 MB as values of Python: only who asks for them pays
+        columns = (self.tables[f"sources/{name}"] for name in ("width", "height", "sha256", "label"))
+        return Sources(read_names(self.tables["sources/path"]), *columns)
 
     def read(self, rows: Rows) -> Array:
         """Patches of rows (k,), in any order and with duplicates: array (k, H, W, C).
@@ -97,7 +102,7 @@ class Dataset:
     def _check_tables(self) -> None:
         # Every row must lead somewhere: no look-up may fail later, or give a neighbour's class.
         tables, n = self.tables, self.facts.n_rows
-        ends = {"labels": len(self.classes), "source": len(self.sources), "split": len(self.splits)}
+        ends = {"labels": len(self.classes), "source": len(tables["sources/path"]), "split": len(self.splits)}
         for name in [*ends, "digest", "coords", "origin", "copy"]:
             table = tables.get(name, np.zeros(n, int))
             fits = table.shape == ((n, 2) if name == "coords" else (n,))

@@ -109,9 +109,7 @@ def _class_row(name: str, classes: Sequence[InspectedClass], splits: Sequence[st
 def channel_rows(found: Inspection) -> list[tuple[str, ...]]:
     """Mean and deviation of each channel as rows of text with a heading."""
     channels = len(found.mean)
-    names = {1: ("gray",), 3: _RED_GREEN_BLUE[:3], 4: _RED_GREEN_BLUE}.get(
-        channels, tuple(f"channel {number}" for number in range(channels))
-    )
+    names = channel_names(channels)
     digits = 4 if found.dtype == "float32" else 2
     rows: list[tuple[str, ...]] = [("channel", "mean", "std")]
     for name, mean, std in islice(zip(names, found.mean, found.std, strict=True), _CHANNELS_SHOWN):
@@ -119,6 +117,12 @@ def channel_rows(found: Inspection) -> list[tuple[str, ...]]:
     if channels > _CHANNELS_SHOWN:
         rows.append((f"({channels - _CHANNELS_SHOWN} more)", "", ""))
     return rows
+
+
+def channel_names(channels: int) -> tuple[str, ...]:
+    """What the channels of a patch are called."""
+    known = {1: ("gray",), 3: _RED_GREEN_BLUE[:3], 4: _RED_GREEN_BLUE}
+    return known.get(channels, tuple(f"channel {number}" for number in range(channels)))
 
 
 def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
@@ -197,40 +201,57 @@ def _how(said: dict[str, Any]) -> str:
 
 
 def _selection_lines(selection: Selection, ink: Ink) -> Iterator[str]:
-    if selection.n_patches == 1:
-        yield from aligned(_patch_facts(selection.patches[0]))
+    if selection.single:
+        yield from aligned(_patch_facts(selection.patches[0], ink))
         return
-    n = selection.n_patches
-    yield f"{n:,} patches with {selection.where}" if n else f"no patch with {selection.where}"
-    if n:
-        yield ""
-        yield from _inked(table([_PATCH_HEADING, *map(_patch_row, selection.patches)], "><<>>><<"), ink)
+    n, where = selection.n_patches, selection.where or "no condition"
+    if not n:
+        yield f"no patch with {where}"
+        return
+    yield f"{n:,} patch{'es' * (n != 1)} with {where}"
+    yield ""
+    columns = [
+        cells for cells in zip(_PATCH_HEADING, *map(_patch_row, selection.patches), strict=True) if any(cells[1:])
+    ]
+    align = "".join("<" if cells[0] in _PATCH_WORDS else ">" for cells in columns)
+    yield from _inked(table(list(zip(*columns, strict=True)), align), ink)
     if n > len(selection.patches):
         yield f"  ({n - len(selection.patches):,} more)"
 
 
-_PATCH_HEADING: Final = ("row", "class", "split", "x", "y", "copy", "digest", "source")
+_PATCH_HEADING: Final = ("row", "class", "split", "x", "y", "copy", "of row", "digest", "source")
+_PATCH_WORDS: Final = ("class", "split", "digest", "source")
 
 
 def _patch_row(one: PatchFacts) -> tuple[str, ...]:
-    copy = "" if one.copy is None else str(one.copy)
+    copy, origin = ("" if number is None else str(number) for number in (one.copy, one.origin))
     x, y = one.xy
-    return str(one.row), one.class_name, one.split or "", str(x), str(y), copy, one.digest, one.source
+    return str(one.row), one.class_name, one.split or "", str(x), str(y), copy, origin, one.digest, one.source
 
 
-def _patch_facts(one: PatchFacts) -> Iterator[tuple[str, str]]:
+def _patch_facts(one: PatchFacts, ink: Ink) -> Iterator[tuple[str, str]]:
     yield "row", f"{one.row:,}"
-    yield "pixels in", f"{one.file}, row {one.file_row:,}"
     yield "class", f"{one.class_name} (label {one.label})"
     if one.split is not None:
         yield "split", one.split
-    yield "source", one.source
-    yield "source sha256", one.source_sha256
+    yield "source", f"{one.source}, {one.source_size[0]}x{one.source_size[1]} px"
+    yield "", f"SHA-256 {one.source_sha256}"
+    if one.group:
+        yield "group", one.group
     yield "coordinates", f"x {one.xy[0]}, y {one.xy[1]}: its top-left px in the upright image"
+    if one.pixels_outside:
+        yield "outside", f"{one.pixels_outside:,} px beyond the image's border"
     if one.copy is not None:
-        kind = "the original" if one.copy == 0 else f"copy {one.copy}"
-        yield "copy", f"{kind} of row {one.origin} of the augmented input"
+        kind = "the original, row" if one.copy == 0 else f"copy {one.copy} of row"
+        yield "copy", f"{kind} {one.origin} of the augmented input"
+    if one.mean:
+        names = channel_names(len(one.mean))
+        means = (f"{mean:,.2f}" if abs(mean) >= 10 else f"{mean:.4g}" for mean in one.mean)
+        yield "mean", ", ".join(map(" ".join, zip(names, means, strict=True)))
     yield "digest", f"{one.digest} (XXH3-64)"
+    if one.unreadable:
+        yield "damaged", ink(one.unreadable, "bad")
+    yield "pixels", one.pixels
 
 
 def verification_lines(found: Verification, ink: Ink = plain) -> Iterator[str]:
