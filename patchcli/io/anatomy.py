@@ -1,8 +1,8 @@
 """How a file is put together, looked at before HDF5 follows it: the library trusts the trees and heaps of a file.
 
-Written against "HDF5 File Format Specification Version 3.0". A group or an object with many attributes keeps them in a
-B-tree and a fractal heap. HDF5 writes these with fixed parameters, and reads them with whatever parameters a file has:
-a node of no bytes ends the process, and a large one takes all memory. Here the fixed ones alone pass.
+Names follow "HDF5 File Format Specification Version 3.0". Groups and objects with many attributes keep them in a tree
+and a fractal heap. HDF5 writes these with fixed parameters and reads them with any: a node of no bytes ends the
+process, a large one takes all memory. Here the fixed ones alone pass.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from patchcli.errors import DamagedFile
+from patchcli.records import show
 
 _NOWHERE: Final = (1 << 64) - 1
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _MOST_OBJECTS: Final = 512
 _MOST_MESSAGES: Final = 512
 _MOST_CHUNK: Final = 1 << 24
-_LINK_INFO, _LINK, _CONTINUATION, _OLD_GROUP, _ATTRIBUTE_INFO = 0x02, 0x06, 0x10, 0x11, 0x15
+_LINK_INFO, _LINK, _LAYOUT, _CONTINUATION, _OLD_GROUP, _ATTRIBUTE_INFO = 0x02, 0x06, 0x08, 0x10, 0x11, 0x15
 
 _SUPERBLOCK: Final = Struct("<8sBBBBQQQQ")
 _TREE: Final = Struct("<4sBBIHHBBQHQ")
 _HEAP: Final = Struct("<4sBHHBIQQQQQQQQQQQQHQQHHQH")
+_ARRAY: Final = Struct("<4sBBBBQQ")
 _NODE_BYTES: Final = 512
+_ONE_CHUNK, _FIXED_ARRAY = 1, 3
 _WIDTH, _LARGEST_BLOCK, _LARGEST_OBJECT = 4, 1 << 16, 4096
 
 
@@ -58,12 +61,7 @@ class _Strange(Exception):
 
 
 def check_structure(path: bytes) -> None:
-    """Look at superblock, object headers, trees and heaps, all that can be reached from the root.
-
-    Parameters
-    ----------
-    path : bytes
-        A regular file.
+    """Look at superblock, object headers, trees and heaps of a regular file, all that can be reached from its root.
 
     Raises
     ------
@@ -71,7 +69,7 @@ def check_structure(path: bytes) -> None:
         They are not as HDF5 writes them for patchcli. A file that passes may still be damaged.
     OSError
     """
-    shown = os.fsdecode(path)
+    shown = show(path)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if os.pread(fd, len(_SIGNATURE), 0) != _SIGNATURE:
@@ -124,6 +122,26 @@ class _Structure:
                     yield from _hard_link(message, name)
             elif kind == _LINK:
                 yield from _hard_link(body, name)
+            elif kind == _LAYOUT and body[:2] == b"\4\2":
+                self._chunk_index(body, name)
+
+    def _chunk_index(self, layout: bytes, name: str) -> None:
+        """Check how chunks are found: one of them, or an array of fixed length, as where shapes are fixed."""
+        at = 5 + _number(layout, 3, 1) * _number(layout, 4, 1)
+        kind = _number(layout, at, 1)
+        if kind == _ONE_CHUNK:
+            return
+        array = _number(layout, at + 2, 8)
+        if kind != _FIXED_ARRAY:
+            raise _Strange(f"{name} has an index of chunks of type {kind}, which patchcli never writes")
+        if array == _NOWHERE:
+            return
+        head = self._read(array, 24, f"index of chunks of {name}")
+        signature, version, client, entry_bytes, page_bits, n, block = _ARRAY.unpack(head)
+        if (signature, version, page_bits) != (b"FAHD", 0, 10) or client > 1 or entry_bytes > 20:
+            raise _Strange(f"{name} has an index of chunks with unusual parameters")
+        if block != _NOWHERE:
+            self._read(block, 4, f"index of chunks of {name}", n * entry_bytes)
 
     def _messages(self, at: int, name: str) -> Iterator[tuple[int, bytes]]:
         """All messages of an object header with their type, through all its continuations."""

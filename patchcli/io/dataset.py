@@ -13,6 +13,7 @@ import numpy.typing as npt
 from patchcli.errors import DamagedFile
 from patchcli.io.patchfile import opened, read_names, read_tables, skipped_in
 from patchcli.io.stored import Rows, Shards
+from patchcli.records import show
 
 Array = npt.NDArray[Any]
 
@@ -103,10 +104,12 @@ class Dataset:
         # Every row must lead somewhere: no look-up may fail later, or give a neighbour's class.
         tables, n = self.tables, self.facts.n_rows
         ends = {"labels": len(self.classes), "source": len(tables["sources/path"]), "split": len(self.splits)}
-        for name in [*ends, "digest", "coords", "origin", "copy"]:
+        # of coordinates the far corner too is a number of 32 bits
+        ends |= {"coords": 2**31 - max(self.facts.patch_shape[:2]), "origin": 2**62, "copy": 2**15}
+        for name in [*ends, "digest"]:
             table = tables.get(name, np.zeros(n, int))
             fits = table.shape == ((n, 2) if name == "coords" else (n,))
             if fits and n and name in tables and name in ends:
                 fits = table.min() >= 0 and table.max() < ends[name]
             if not fits:
-                raise DamagedFile(f"{os.fsdecode(self.path)}: /{name} does not fit the other tables")
+                raise DamagedFile(f"{show(self.path)}: /{name} does not fit the other tables")

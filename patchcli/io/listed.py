@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import NamedTuple
 
 from patchcli.errors import DamagedFile
 from patchcli.io.h5 import Array
 from patchcli.io.patchfile import Facts
+from patchcli.records import show
 
 
 class ListedShard(NamedTuple):
@@ -32,20 +34,29 @@ def listed_shards(facts: Facts, tables: dict[str, Array]) -> tuple[ListedShard, 
     """
     if facts.role != "index":
         return ()
-    shown = os.fsdecode(facts.path)
+    shown = show(facts.path)
     columns = [tables[f"shards/{name}"].tolist() for name in ("name", "bytes", "digest")]
     starts = tables["shards/row_start"].tolist()
     if len(starts) != facts.n_shards + 1 or starts[0] != 0 or starts[-1] != facts.n_rows or sorted(starts) != starts:
         raise DamagedFile(f"{shown}: /shards/row_start does not fit {facts.n_shards} shards and {facts.n_rows} patches")
     if any(len(column) != facts.n_shards for column in columns):
         raise DamagedFile(f"{shown}: /shards lists other than {facts.n_shards} shards")
-    folder = os.path.dirname(os.path.realpath(facts.path))
-    found = []
+    whole = os.path.realpath(facts.path)
+    folder = os.path.dirname(whole)
+    found: list[ListedShard] = []
+    seen: dict[bytes, int] = {}
     for number, (name, n_bytes, digest) in enumerate(zip(*columns, strict=True)):
         parts = name.split(b"/")
-        if not name or name.startswith(b"/") or b".." in parts:
-            raise DamagedFile(f"{shown}: shard {number} is called {name!r}, which leads out of the index's folder")
-        path = os.path.join(folder, name)
+        if not name or name.startswith(b"/") or b".." in parts or b"\0" in name:
+            raise DamagedFile(f"{shown}: shard {number} is called {name!r:.200}, which leads out of the index's folder")
+        path = os.path.normpath(os.path.join(folder, name))
+        if path == whole or seen.setdefault(path, number) != number:
+            other = "the index itself" if path == whole else f"shard {seen[path]} too"
+            raise DamagedFile(f"{shown}: shard {number} is called {name!r:.200}, which is {other}")
+        if n_bytes < 0 or not re.fullmatch(rb"[0-9a-f]{32}", digest):
+            raise DamagedFile(
+                f"{shown}: /shards says of shard {number} what cannot be: {n_bytes} bytes, {digest!r:.80}"
+            )
         start, stop = starts[number], starts[number + 1]
         found.append(ListedShard(number, name, path, n_bytes, digest.decode(), start, stop - start))
     return tuple(found)

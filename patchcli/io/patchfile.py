@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -17,11 +19,20 @@ import numpy.typing as npt
 from patchcli.errors import DamagedFile
 from patchcli.io import h5
 from patchcli.io.anatomy import check_structure
-from patchcli.records import SkipKind, Skipped
+from patchcli.io.chunks import codec_of, read_chunk
+from patchcli.records import SkipKind, Skipped, show
 
 _HEAD_BYTES = 1 << 16
 _ROWS_BYTES = 1 << 20
-_MOST_CHUNK_BYTES = 1 << 26
+_MOST_PATCH_BYTES = 1 << 36
+_MOST_SHARDS = 10_000_000
+_MOST_DEPTH = 200
+_NAMES = frozenset(
+    [
+        *("classes", "splits", "sources/path", "sources/sha256", "sources/group", "shards/name", "shards/digest"),
+        *("skipped/path", "skipped/reason", "skipped/kind"),
+    ]
+)
 _KINDS = (np.uint8, np.uint16, np.float32)
 
 Role = Literal["single", "index", "shard"]
@@ -63,7 +74,7 @@ class Facts:
     @property
     def patch_bytes(self) -> int:
         """Bytes of the pixels of a patch."""
-        return int(np.prod(self.patch_shape)) * self.dtype.itemsize
+        return math.prod(self.patch_shape) * self.dtype.itemsize
 
     @property
     def remedy(self) -> str:
@@ -87,36 +98,57 @@ def opened(path: bytes) -> Iterator[tuple[h5py.File, Facts]]:
 
 
 def _facts(file: h5py.File, path: bytes) -> Facts:
-    shown = os.fsdecode(path)
+    shown = show(path)
     said = h5.read_attributes(file, shown)
     if said.get("encoding-type") != "patchset":
         raise DamagedFile(f"{shown}: an HDF5 file, but not made by patchcli (no encoding-type=patchset)")
-    version = str(said.get("encoding-version"))
-    if version.split(".")[0] != "1":
-        raise DamagedFile(f"{shown}: has encoding-version {version}, this patchcli reads 1.x: use a later patchcli")
+    version = said.get("encoding-version")
+    if not isinstance(version, str) or version.split(".")[0] != "1":
+        raise DamagedFile(
+            f"{shown}: has encoding-version {version!r:.40}, this patchcli reads 1.x: use a later patchcli"
+        )
     try:
         role: Role = said["role"]
         if role not in ("single", "index", "shard"):
             raise ValueError(role)
-        settings = json.loads(said["settings"])
+        if not re.fullmatch("[0-9a-f]{32}", said["plan_id"]):
+            raise ValueError(f"plan_id {said['plan_id']!r:.60}")
+        shard, n_shards = said["shard"], said["n_shards"]
+        if not (type(shard) is type(n_shards) is int and 0 <= shard < n_shards <= _MOST_SHARDS):
+            raise ValueError(f"shard {shard!r:.40} of {n_shards!r:.40}")
         n_rows = len(h5.dataset(file, "labels"))
         shape, kind, offset, compression = _pixels(file, said, n_rows, shown)
         facts = Facts(
             path=path,
             role=role,
-            plan_id=str(said["plan_id"]),
-            shard=int(said["shard"]),
-            n_shards=int(said["n_shards"]),
-            settings=dict(settings),
+            plan_id=said["plan_id"],
+            shard=shard,
+            n_shards=n_shards,
+            settings=_settings(said["settings"]),
             n_rows=n_rows,
             patch_shape=shape,
             dtype=kind,
             offset=offset,
             compression=compression,
         )
-    except (KeyError, ValueError, TypeError) as error:
-        raise DamagedFile(f"{shown}: what the file says of itself is not consistent ({error!r})") from None
+    except (LookupError, ArithmeticError, ValueError, TypeError, RecursionError) as error:
+        raise DamagedFile(f"{shown}: what the file says of itself is not consistent ({error!r:.200})") from None
     return facts
+
+
+def _settings(text: str) -> dict[str, Any]:
+    settings = json.loads(text)
+    if not isinstance(settings, dict):
+        raise TypeError(f"settings {text!r:.60}, expected names and values")
+    depth = 0
+    level: list[Any] = [settings]
+    while level:  # lists in lists without end would end whoever goes through them
+        depth += 1
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [value for values in inner for value in values if isinstance(value, (dict, list))]
+        if depth > _MOST_DEPTH:
+            raise ValueError(f"settings nested deeper than {_MOST_DEPTH}")
+    return settings
 
 
 def _pixels(
@@ -125,7 +157,8 @@ def _pixels(
     if said["role"] == "index":
         height, width, channels = (int(length) for length in said["patch_shape"])
         kind = np.dtype(said["patch_dtype"])
-        if kind not in _KINDS or min(height, width, channels) < 1:
+        n_bytes = height * width * channels * kind.itemsize
+        if kind not in _KINDS or min(height, width, channels) < 1 or n_bytes > _MOST_PATCH_BYTES:
             raise DamagedFile(
                 f"{shown}: its patches are {kind} {(height, width, channels)}, which patchcli does not make"
             )
@@ -136,22 +169,17 @@ def _pixels(
             f"{shown}: /patches is {pixels.dtype} {pixels.shape}, expected (n, H, W, C) for {n_rows} labels"
         )
     shape = (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
-    properties = pixels.id.get_create_plist()
-    if properties.get_layout() != h5py.h5d.CHUNKED:
-        offset = pixels.id.get_offset() or 0
-        n_bytes = n_rows * int(np.prod(shape, dtype=object)) * pixels.dtype.itemsize
+    patch_bytes = math.prod(shape) * pixels.dtype.itemsize
+    if min(shape) < 1 or patch_bytes > _MOST_PATCH_BYTES:
+        raise DamagedFile(f"{shown}: its patches are {pixels.dtype} {shape}, which patchcli does not make")
+    if pixels.chunks is None:
+        offset, n_bytes = pixels.id.get_offset() or 0, n_rows * patch_bytes
         if offset + n_bytes > os.path.getsize(file.filename):
             raise DamagedFile(f"{shown}: truncated: /patches ends beyond the end of the file")
+        if n_bytes and not offset:
+            raise DamagedFile(f"{shown}: /patches was never written")
         return shape, pixels.dtype, offset, "none"
-    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
-    codecs = [h5.PIXEL_FILTERS.get(number, "") for number in filters if number != h5py.h5z.FILTER_FLETCHER32]
-    if len(codecs) != 1 or not codecs[0]:
-        raise DamagedFile(f"{shown}: /patches has filters {filters}, expected one known codec and fletcher32")
-    if int(np.prod(pixels.chunks, dtype=object)) * pixels.dtype.itemsize > max(
-        _MOST_CHUNK_BYTES, 2 * int(np.prod(shape, dtype=object)) * pixels.dtype.itemsize
-    ):
-        raise DamagedFile(f"{shown}: /patches has chunks of {pixels.chunks}, larger than patchcli writes")
-    return shape, pixels.dtype, None, codecs[0]
+    return shape, pixels.dtype, None, codec_of(pixels, shown)
 
 
 def read_names(table: h5.Array) -> tuple[bytes, ...]:
@@ -176,43 +204,41 @@ def read_tables(file: h5py.File) -> dict[str, h5.Array]:
     wanted += [f"skipped/{name}" for name in ("path", "reason", "kind")]
     wanted += [f"stats/{name}" for name in ("mean", "std", "n_pixels", "sum", "sum_of_squares")]
     wanted += [name for name in ("split", "splits", "origin", "copy") if h5.has(file, name)]
-    if h5.read_attributes(file, os.fsdecode(file.filename)).get("role") == "index":
+    if h5.read_attributes(file, show(os.fsencode(file.filename))).get("role") == "index":
         wanted += [f"shards/{name}" for name in ("name", "bytes", "digest", "row_start")]
-    tables = {name: h5.read_table(file, name) for name in wanted}
-    _check_lengths(tables, os.fsdecode(file.filename))
+    tables = {name: h5.read_table(file, name, checked=True) for name in wanted}
+    _check_kinds(tables, show(os.fsencode(file.filename)))
     return tables
 
 
-def _check_lengths(tables: dict[str, h5.Array], shown: str) -> None:
-    """Columns of one table are of one length, and numbers where numbers belong."""
+def _check_kinds(tables: dict[str, h5.Array], shown: str) -> None:
+    """Names where names belong and numbers where numbers do; columns of one table are of one length."""
+    for name, table in tables.items():
+        kinds = "S" if name in _NAMES else "iuf" if name.startswith("stats/") else "iu"
+        if table.dtype.kind not in kinds or table.ndim != (2 if name == "coords" else 1):
+            what = "names" if kinds == "S" else "numbers" if "f" in kinds else "whole numbers"
+            raise DamagedFile(f"{shown}: /{name} is {table.dtype} {table.shape}, expected {what}")
     for group in ("sources", "skipped"):
         lengths = {len(values) for name, values in tables.items() if name.startswith(group + "/")}
         if len(lengths) > 1:
             raise DamagedFile(f"{shown}: the columns of /{group} are of different lengths")
-    for name in ("labels", "coords", "source", "digest", "sources/label", "sources/width", "sources/height"):
-        if tables[name].dtype.kind not in "iu":
-            raise DamagedFile(f"{shown}: /{name} is {tables[name].dtype}, expected whole numbers")
 
 
 def iterate_patches(fd: int, file: h5py.File, facts: Facts) -> Iterator[tuple[range, npt.NDArray[Any]]]:
-    """All patches in blocks of about 1 MiB: rows, and patches (k, H, W, C) that the next step overwrites."""
-    h5.load_plugins(facts.compression)
+    """All patches in blocks of about 1 MiB or a chunk: rows, and patches (k, H, W, C) that the next step overwrites."""
+    if facts.offset is None:
+        h5.load_plugins(facts.compression)
+        pixels = h5.dataset(file, "patches")
+        for start in range(0, facts.n_rows, pixels.chunks[0]):
+            rows = range(start, min(start + pixels.chunks[0], facts.n_rows))
+            yield rows, _chunk(pixels, facts, start, rows)
+        return
     step = max(1, _ROWS_BYTES // facts.patch_bytes)
     block = np.empty((min(step, facts.n_rows), *facts.patch_shape), facts.dtype)
     for start in range(0, facts.n_rows, step):
         rows = range(start, min(start + step, facts.n_rows))
         patches = block[: len(rows)]
-        if facts.offset is None:
-            try:
-                file["patches"].read_direct(patches, np.s_[rows.start : rows.stop])
-            except Exception as error:
-                raise DamagedFile(
-                    f"{os.fsdecode(facts.path)}: patches {rows.start} to {rows.stop - 1}: {error}"
-                ) from None
-        else:
-            read_exactly(
-                fd, patches.reshape(-1).view(np.uint8).data, facts.offset + start * facts.patch_bytes, facts.path
-            )
+        read_exactly(fd, patches.reshape(-1).view(np.uint8).data, facts.offset + start * facts.patch_bytes, facts.path)
         yield rows, patches
 
 
@@ -225,20 +251,24 @@ def read_rows(file: h5py.File, facts: Facts, rows: Sequence[int]) -> npt.NDArray
         A checksum fails, or the codec's package is missing.
     """
     h5.load_plugins(facts.compression)
-    pixels = file["patches"]
+    pixels = h5.dataset(file, "patches")
     patches = np.empty((len(rows), *facts.patch_shape), facts.dtype)
-    done = 0
-    for _, group in itertools.groupby(rows, lambda row: row // pixels.chunks[0]):
+    done, n = 0, pixels.chunks[0]
+    for number, group in itertools.groupby(rows, lambda row: row // n):
         wanted = list(group)
-        try:
-            span = pixels[wanted[0] : wanted[-1] + 1]
-        except Exception as error:
-            raise DamagedFile(
-                f"{os.fsdecode(facts.path)}: patches {wanted[0]} to {wanted[-1]} cannot be read: {error}"
-            ) from None
-        patches[done : done + len(wanted)] = span[np.subtract(wanted, wanted[0])]
+        chunk = _chunk(pixels, facts, number * n, wanted)
+        patches[done : done + len(wanted)] = chunk[np.subtract(wanted, number * n)]
         done += len(wanted)
     return patches
+
+
+def _chunk(pixels: h5py.Dataset, facts: Facts, start: int, wanted: Sequence[int]) -> npt.NDArray[Any]:
+    """The patches of the chunk that begins with row `start`; those wanted are named when it cannot be read."""
+    try:
+        return read_chunk(pixels, facts.compression, start)
+    except Exception as error:
+        what = f"{show(facts.path)}: patches {wanted[0]} to {wanted[-1]} cannot be read"
+        raise DamagedFile(f"{what}: {' '.join(str(error).split())[:200]}") from None
 
 
 def read_exactly(fd: int, buffer: memoryview, offset: int, path: bytes) -> None:
@@ -246,7 +276,7 @@ def read_exactly(fd: int, buffer: memoryview, offset: int, path: bytes) -> None:
     while buffer:
         n = os.preadv(fd, [buffer], offset)
         if n == 0:
-            raise DamagedFile(f"{os.fsdecode(path)}: truncated: patches are missing at its end")
+            raise DamagedFile(f"{show(path)}: truncated: patches are missing at its end")
         buffer, offset = buffer[n:], offset + n
 
 

@@ -7,7 +7,9 @@ import errno
 import itertools
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +19,7 @@ from patchcli.errors import DamagedFile
 from patchcli.io.listed import ListedShard, listed_shards
 from patchcli.io.patchfile import Facts, opened, read_exactly, read_rows
 from patchcli.io.shard import digests
+from patchcli.records import show
 
 Rows = npt.NDArray[np.int64]
 
@@ -59,14 +62,18 @@ class Shards:
         OSError
             The shard cannot be read for another reason; its name is with the error.
         """
-        patches = np.empty((len(rows), *self._whole.patch_shape), self._whole.dtype) if out is None else out
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
         shards = self._shard_of(ascending)
+        if len(rows):
+            # a shard that has such patches, before memory is taken for the shape that an index alone claims
+            self._using(int(shards[0]), lambda _: None)
+        patches = np.empty((len(rows), *self._whole.patch_shape), self._whole.dtype) if out is None else out
         within = ascending - self._row_start[shards]
         bounds = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(rows)] if len(rows) else []
         for start, stop in itertools.pairwise(bounds):
-            self._fill(int(shards[start]), within[start:stop].tolist(), order[start:stop].tolist(), patches)
+            places = within[start:stop].tolist(), order[start:stop].tolist()
+            self._using(int(shards[start]), partial(_Shard.read, rows=places[0], targets=places[1], patches=patches))
         return patches
 
     def compare(self, patches: npt.NDArray[Any], rows: Rows, expected: npt.NDArray[np.uint64]) -> None:
@@ -78,7 +85,7 @@ class Shards:
         at = int(np.flatnonzero(found != expected)[0])
         k = int(self._shard_of(rows[at]))
         raise DamagedFile(
-            f"{os.fsdecode(self._places[k].path)}: patch {rows[at] - self._row_start[k]} is not as it was written: "
+            f"{show(self._places[k].path)}: patch {rows[at] - self._row_start[k]} is not as it was written: "
             f"its XXH3-64 is {found[at]:016x}, expected {expected[at]:016x}: {self._whole.remedy}"
         )
 
@@ -89,11 +96,10 @@ class Shards:
     def _shard_of(self, rows: Any) -> Rows:
         return np.asarray(np.searchsorted(self._row_start, rows, side="right") - 1)
 
-    def _fill(
-        self, k: int, rows: list[int], targets: list[int], patches: npt.NDArray[Any], *, again: bool = True
-    ) -> None:
+    def _using(self, k: int, use: Callable[[_Shard], None], *, again: bool = True) -> None:
+        """Do something with an open shard; what goes wrong names it."""
         try:
-            self._shard(k).read(rows, targets, patches)
+            use(self._shard(k))
         except DamagedFile:
             self.close()
             raise
@@ -101,7 +107,7 @@ class Shards:
             self.close()
             if error.errno != errno.ESTALE or not again:  # NFS: the file was replaced on the server
                 raise OSError(error.errno, error.strerror or str(error), os.fsdecode(self._places[k].path)) from error
-            self._fill(k, rows, targets, patches, again=False)
+            self._using(k, use, again=False)
 
     def _shard(self, k: int) -> _Shard:
         here = self._open
@@ -187,7 +193,7 @@ def _itself(facts: Facts) -> ListedShard:
 
 def _open_shard(place: ListedShard, whole: Facts) -> _Shard:
     """Open a shard that is the one expected; DamagedFile names it otherwise."""
-    shown = os.fsdecode(place.path)
+    shown = show(place.path)
     wanted = f"expected shard {place.number} of plan {whole.plan_id}"
     with contextlib.ExitStack() as stack:
         try:
