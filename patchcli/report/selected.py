@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from patchcli.errors import DamagedFile, UsageError
 from patchcli.inspected import PatchFacts, Selection, Written
@@ -45,10 +46,14 @@ def select(data: Dataset, *, where: Sequence[str] = (), patch: int | None = None
     if patch is not None:
         row = _row(data, patch)
         return Selection(f"row={row}", True, 1, (_Facts(data).of(row, read=True),))
-    said = Where.of(where)
-    found = rows(said, _columns(data))
+    found = selected_rows(data, where)
     facts = _Facts(data)
-    return Selection(_shown(str(said)), False, len(found), tuple(facts.of(row) for row in found[:most].tolist()))
+    return Selection(_shown(str(Where.of(where))), False, len(found), tuple(facts.of(row) for row in found[:most].tolist()))
+
+
+def selected_rows(data: Dataset, where: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Rows of all patches for which some conditions hold, ascending."""
+    return rows(Where.of(where), _columns(data))
 
 
 def write_patch(data: Dataset, row: int, path: str) -> Written:
