@@ -140,8 +140,6 @@ class PatchFacts:
         After `augment`: row of the input, and 0 for the original, copies from 1.
     mean : tuple of float
         Per channel, in grey levels; empty when its px were not read, or hold what is no number.
-    unreadable : str
-        Why its px could not be read; empty when they were, and when that was not asked for.
     """
 
     row: int
@@ -161,7 +159,6 @@ class PatchFacts:
     origin: int | None
     copy: int | None
     mean: tuple[float, ...]
-    unreadable: str
 
 
 @dataclass(frozen=True, slots=True)

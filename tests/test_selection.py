@@ -215,7 +215,7 @@ def test_facts_are_those_of_the_tables(cut: Path, cut_sharded: Path, cut_splits:
             assert facts.digest == f"{ps.digest[row]:016x}"
             assert np.allclose(facts.mean, ps[row].mean((0, 1)))
             assert facts.split == (None if path != cut_splits else facts.source.partition("/")[0])
-            assert (facts.origin, facts.copy, facts.unreadable) == (None, None, "")
+            assert (facts.origin, facts.copy) == (None, None)
             listed = select(data, where=[f"row={row}"], most=5)
             assert (listed.n_patches, len(listed.patches), listed.single) == (1, 1, False)
             assert listed.patches[0].digest == facts.digest
@@ -276,17 +276,16 @@ def relative(line: str, folder: Path) -> str:
     return line.replace(f"{folder}/", "")
 
 
-def test_of_a_damaged_shard_there_are_facts_all_the_same(cut_sharded: Path, tmp_path: Path) -> None:
+def test_a_patch_of_a_damaged_shard(cut_sharded: Path, tmp_path: Path) -> None:
     out = copied(cut_sharded, tmp_path)
     data = Dataset(os.fsencode(out))
     shards(out)[0].unlink()
-    facts = select(data, patch=0).patches[0]
-    assert "missing" in facts.unreadable
-    assert facts.mean == ()
-    assert facts.class_name == "brick"
+    with pytest.raises(DamagedFile, match=r"missing.*run the same extract command again"):
+        select(data, patch=0)
     with pytest.raises(DamagedFile, match="missing"):
         write_patch(data, 0, str(tmp_path / "out.png"))
     assert not (tmp_path / "out.png").exists()
+    assert select(data, where=["row=0"]).patches[0].class_name == "brick"  # no px are needed for that
 
 
 def test_a_page_of_a_patch_and_of_a_selection(cut_splits: Path) -> None:

@@ -202,7 +202,7 @@ def _how(said: dict[str, Any]) -> str:
 
 def _selection_lines(selection: Selection, ink: Ink) -> Iterator[str]:
     if selection.single:
-        yield from aligned(_patch_facts(selection.patches[0], ink))
+        yield from aligned(_patch_facts(selection.patches[0]))
         return
     n, where = selection.n_patches, selection.where or "no condition"
     if not n:
@@ -229,7 +229,7 @@ def _patch_row(one: PatchFacts) -> tuple[str, ...]:
     return str(one.row), one.class_name, one.split or "", str(x), str(y), copy, origin, one.digest, one.source
 
 
-def _patch_facts(one: PatchFacts, ink: Ink) -> Iterator[tuple[str, str]]:
+def _patch_facts(one: PatchFacts) -> Iterator[tuple[str, str]]:
     yield "row", f"{one.row:,}"
     yield "class", f"{one.class_name} (label {one.label})"
     if one.split is not None:
@@ -249,8 +249,6 @@ def _patch_facts(one: PatchFacts, ink: Ink) -> Iterator[tuple[str, str]]:
         means = (f"{mean:,.2f}" if abs(mean) >= 10 else f"{mean:.4g}" for mean in one.mean)
         yield "mean", ", ".join(map(" ".join, zip(names, means, strict=True)))
     yield "digest", f"{one.digest} (XXH3-64)"
-    if one.unreadable:
-        yield "damaged", ink(one.unreadable, "bad")
     yield "pixels", one.pixels
 
 

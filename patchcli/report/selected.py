@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.errors import DamagedFile, UsageError
+from patchcli.errors import UsageError
 from patchcli.inspected import PatchFacts, Selection, Written
 from patchcli.io.canvas import write_png
 from patchcli.io.dataset import Dataset
@@ -31,8 +31,7 @@ def select(data: Dataset, *, where: Sequence[str] = (), patch: int | None = None
     where : sequence of str
         Conditions as `patchcli.where` reads them, all of which hold; no px is read.
     patch : int, optional
-        Instead: one row, from 0; below 0 from the end, as in Python. Its px are read, and whether they could be is one
-        of its facts.
+        Instead: one row, from 0; below 0 from the end, as in Python. Its px are read.
     most : int
         Patches to give facts of.
 
@@ -40,19 +39,21 @@ def select(data: Dataset, *, where: Sequence[str] = (), patch: int | None = None
     ------
     UsageError
         Conditions that cannot be, or a row that is not there.
+    DamagedFile
+        The patch is not as it was written.
     """
     if patch is not None and where:
         raise UsageError("a patch by its number and a selection were asked for: give one of them")
     if patch is not None:
         row = _row(data, patch)
         return Selection(f"row={row}", True, 1, (_Facts(data).of(row, read=True),))
-    found = selected_rows(data, where)
-    facts = _Facts(data)
-    return Selection(_shown(str(Where.of(where))), False, len(found), tuple(facts.of(row) for row in found[:most].tolist()))
+    found, facts = selected_rows(data, where), _Facts(data)
+    said = _shown(str(Where.of(where)))
+    return Selection(said, False, len(found), tuple(facts.of(row) for row in found[:most].tolist()))
 
 
 def selected_rows(data: Dataset, where: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Rows of all patches for which some conditions hold, ascending."""
+    """All rows for which some conditions hold, as `select` takes them: int64 (k,), ascending."""
     return rows(Where.of(where), _columns(data))
 
 
@@ -140,7 +141,6 @@ class _Facts:
         x, y = map(int, tables["coords"][row])
         width, height = (int(tables[f"sources/{name}"][source]) for name in ("width", "height"))
         label = int(tables["labels"][row])
-        mean, unreadable = self._mean(row) if read else ((), "")
         return PatchFacts(
             row=row,
             file=self._file(shard),
@@ -158,17 +158,13 @@ class _Facts:
             digest=f"{int(tables['digest'][row]):016x}",
             origin=int(tables["origin"][row]) if "origin" in tables else None,
             copy=int(tables["copy"][row]) if "copy" in tables else None,
-            mean=mean,
-            unreadable=unreadable,
+            mean=self._mean(row) if read else (),
         )
 
-    def _mean(self, row: int) -> tuple[tuple[float, ...], str]:
-        try:
-            patch: Array = self._data.read(np.array([row]))[0]
-        except DamagedFile as error:
-            return (), str(error)
+    def _mean(self, row: int) -> tuple[float, ...]:
+        patch: Array = self._data.read(np.array([row]))[0]
         means = patch.mean(axis=(0, 1), dtype=np.float64)
-        return tuple(round(mean, 6) for mean in means.tolist()) if np.isfinite(means).all() else (), ""
+        return tuple(round(mean, 6) for mean in means.tolist()) if np.isfinite(means).all() else ()
 
     def _file(self, shard: ListedShard) -> str:
         """Name of a file as the user would say it: beside the one that was named, unless that is a link."""
