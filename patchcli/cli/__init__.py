@@ -82,8 +82,8 @@ def main() -> None:
     \b
     patchcli extract data/ out.h5 --patch 64 --overlap 0.5
     patchcli augment out.h5 more.h5 --rotation-range 20 --horizontal-flip --copies 4
-    patchcli inspect out.h5
+    patchcli inspect out.h5 --verify --html report.html
 
-    Exit codes: 0 done, 1 failed, 2 usage, 3 unreadable images (listed), 75 stopped by SIGTERM or SIGUSR1 (the same
-    command goes on), 130 Ctrl-C.
+    Exit codes: 0 done, 1 failed, 2 usage, 3 unreadable images (listed), 4 inspect --verify found damage or a leak, 75
+    stopped by SIGTERM or SIGUSR1 (the same command goes on), 130 Ctrl-C.
     """  # noqa: D301 - click reads a real backspace
