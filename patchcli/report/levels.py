@@ -12,6 +12,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 _PERCENTILES: Final = (0.5, 99.5)
+_LARGEST_SQUARE: Final = 16  # px of a checkerboard
 _MOST_SAMPLES: Final = 1 << 22  # of all patches together, for the percentiles
 
 
@@ -69,6 +70,19 @@ def for_the_eye(patches: Sequence[Array]) -> tuple[list[Array], str]:
     return [look.of(patch) for patch in patches], look.note
 
 
+def averaged(pixels: Array, step: int) -> Array:
+    """Px (H, W, C) with means of `step` x `step` of them; what is left over at the right and bottom goes."""
+    if step == 1:
+        return pixels
+    height, width = (length // step * step for length in pixels.shape[:2])
+    whole = pixels.dtype.kind in "iu"
+    sums = np.full((height // step, width // step, pixels.shape[2]), step * step // 2 if whole else 0, np.float32)
+    for y, x in np.ndindex(step, step):
+        sums += pixels[y:height:step, x:width:step]
+    smaller: Array = (sums / (step * step)).astype(pixels.dtype)
+    return smaller
+
+
 def _ends(patches: Sequence[Array]) -> tuple[tuple[float, float], str]:
     """Black and white: the range of nearly all values."""
     step = -(-sum(patch.size for patch in patches) // _MOST_SAMPLES)
@@ -96,7 +110,7 @@ def _stretched(pixels: Array, low: float, high: float) -> Array:
 
 def _on_checkerboard(patch: Array) -> Array:
     height, width = patch.shape[:2]
-    side = max(1, min(height, width) // 8)
+    side = max(1, min(min(height, width) // 8, _LARGEST_SQUARE))
     y, x = np.ogrid[:height, :width]
     board = np.where((y // side + x // side) % 2, 255, 216)[..., None]
     opacity = patch[..., 3:] / 255

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.choice import name_ranks, row_ranks, spread
-from patchcli.errors import DamagedFile
 from patchcli.io.canvas import Canvas, shortened, text_width
 from patchcli.io.dataset import Dataset
 from patchcli.records import show
 from patchcli.report.blocks import Blocks, plan_blocks
 from patchcli.report.figures import scale_note
-from patchcli.report.levels import Look, look_at
+from patchcli.report.levels import Look, averaged, look_at
+from patchcli.report.reading import readable
 from patchcli.report.style import (
     HAIRLINE,
     INK,
@@ -29,6 +29,7 @@ from patchcli.report.style import (
     caption_lines,
     draw_caption,
     draw_heading,
+    visible_name,
 )
 from patchcli.report.text import channels_name
 
@@ -134,7 +135,7 @@ def _classes(data: Dataset, rows: Rows, per_class: int, seed: int) -> list[_Show
     n_images = np.bincount(pairs, minlength=len(data.classes)).tolist()
     return [
         _Shown(
-            name=_visible(show(os.fsencode(name))),
+            name=visible_name(show(os.fsencode(name))),
             counts=f"{_count(count, 'patch', 'patches')}, {_count(n_images[label], 'image', 'images')}, "
             f"{count / len(rows):.1%}",
             size=count / max(counts),
@@ -143,11 +144,6 @@ def _classes(data: Dataset, rows: Rows, per_class: int, seed: int) -> list[_Show
         for label, (name, count) in enumerate(zip(data.classes, counts, strict=True))
         if count
     ]
-
-
-def _visible(name: str) -> str:
-    """A name that is blank, or begins or ends so, in quotes."""
-    return name if name and name == name.strip() else f'"{name}"'
 
 
 def _planned(classes: Sequence[_Shown], most: int, shape: tuple[int, int, int]) -> Blocks:
@@ -163,38 +159,10 @@ def _planned(classes: Sequence[_Shown], most: int, shape: tuple[int, int, int]) 
 
 
 def _read(data: Dataset, rows: Rows, blocks: Blocks) -> dict[int, Array]:
-    """Patches by row, shard by shard; those that cannot be read are not there."""
+    """Patches by row, no finer than they are drawn; those that cannot be read are not there."""
     height, width, _ = data.facts.patch_shape
     step = max(1, min(width // (_FINEST * blocks.cell[0]), height // (_FINEST * blocks.cell[1])))
-    starts = data.tables["shards/row_start"] if data.facts.role == "index" else np.zeros(1, np.int64)
-    rows = np.sort(rows)
-    shards = np.searchsorted(starts, rows, side="right")
-    found: dict[int, Array] = {}
-    for shard in np.unique(shards):
-        for row, patch in _readable(data, rows[shards == shard]):
-            found[row] = _averaged(patch, step)
-    return found
-
-
-def _readable(data: Dataset, rows: Rows) -> Iterator[tuple[int, Array]]:
-    """Patches of one shard: together, or one by one where one of them is damaged."""
-    try:
-        yield from zip(rows.tolist(), data.read(rows), strict=True)
-    except (DamagedFile, OSError):
-        if len(rows) > 1:
-            for row in rows:
-                yield from _readable(data, np.array([row]))
-
-
-def _averaged(patch: Array, step: int) -> Array:
-    """A patch with means of `step` x `step` px; what is left over at its borders goes, less than a px of the sheet."""
-    if step == 1:
-        return patch
-    height, width, channels = patch.shape
-    cut = patch[: height // step * step, : width // step * step]
-    means = cut.reshape(height // step, step, width // step, step, channels).mean(axis=(1, 3))
-    averaged: Array = (means + 0.5 if patch.dtype.kind in "iu" else means).astype(patch.dtype)
-    return averaged
+    return {row: averaged(patch, step) for row, patch in readable(data, rows)}
 
 
 def _draw_label(canvas: Canvas, blocks: Blocks, number: int, one: _Shown) -> None:
@@ -236,7 +204,7 @@ def _about(data: Dataset, rows: Rows, n_classes: int) -> str:
 def _without(data: Dataset, rows: Rows) -> str:
     """Classes of which there is nothing to show."""
     counts = np.bincount(data.tables["labels"][rows], minlength=len(data.classes))
-    names = [_visible(show(os.fsencode(data.classes[label]))) for label in np.flatnonzero(counts == 0)]
+    names = [visible_name(show(os.fsencode(data.classes[label]))) for label in np.flatnonzero(counts == 0)]
     if not names:
         return ""
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""

@@ -44,3 +44,8 @@ def draw_caption(canvas: Canvas, lines: list[str], top: int) -> None:
         canvas.rule((MARGIN, top), width=canvas.size[0] - 2 * MARGIN, color=HAIRLINE)
     for number, line in enumerate(lines):
         canvas.text(line, (MARGIN, top + 24 + _LINE * number), style=CAPTION)
+
+
+def visible_name(name: str) -> str:
+    """A name that is blank, or begins or ends so, in quotes."""
+    return name if name and name == name.strip() else f'"{name}"'
