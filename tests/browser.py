@@ -33,7 +33,9 @@ _FLAGS = (
 )
 _SECONDS = 60.0
 # chromium reads commands from 3 and answers on 4, whatever these numbers stood for here
-_AT_3_AND_4 = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+_AT_3_AND_4 = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
 
 
 class Page:
@@ -73,7 +75,13 @@ class Page:
     def press(self, key: str) -> None:
         """Press and release a key."""
         for kind in ("rawKeyDown", "keyUp"):
-            self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode={"Tab": 9, "ArrowRight": 39}[key])
+            self._call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode={"Tab": 9, "ArrowRight": 39}[key],
+            )
 
     def evaluate(self, script: str) -> Any:
         """The value of an expression of JavaScript; promises are waited for."""

@@ -30,7 +30,7 @@ def portable(found: Inspection) -> Inspection:
     def moved(value: Any) -> Any:
         if isinstance(value, str):
             for one in sorted(folders, key=len, reverse=True):
-                value = value.replace(one + os.sep, "")
+                value = value.replace(shlex.quote(os.path.join(one, name)), shlex.quote(name)).replace(one + os.sep, "")
             return value
         if isinstance(value, tuple):
             return tuple(map(moved, value))

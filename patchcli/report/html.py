@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import importlib.resources
 import os
 import struct
@@ -49,8 +50,7 @@ def html_report(
     import markupsafe
 
     found = chapters.portable(found)
-    page = _environment().from_string(_text(_TEMPLATE))
-    text: str = page.render(
+    text: str = _page().render(
         found=found,
         version=__version__,
         style=markupsafe.Markup(_text(_STYLE)),  # noqa: S704 - a file of this package
@@ -75,14 +75,15 @@ def _text(name: str) -> str:
     return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _environment() -> jinja2.Environment:
+@functools.cache
+def _page() -> jinja2.Template:
     import jinja2
 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable
     )
     environment.filters.update(short=_short, thousands="{:,}".format, percent="{:.1%}".format)
-    return environment
+    return environment.from_string(_text(_TEMPLATE))
 
 
 def _printable(value: Any) -> Any:
