@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from patchcli.specs import Compression, Edge
 from patchcli.summaries import LeftOut
 
 FindingKind = Literal["missing", "foreign", "damaged", "contradiction", "leak", "conflict", "source"]
@@ -227,19 +228,19 @@ class Inspection:
     """
 
     path: str
-    role: str
+    role: Literal["single", "index", "shard"]
     plan_id: str
     patches: int
     patch_shape: tuple[int, int, int]
-    dtype: str
-    compression: str
+    dtype: Literal["uint8", "uint16", "float32"]
+    compression: Compression
     images: int
     bytes: int
     classes: tuple[InspectedClass, ...]
     split_patches: dict[str, int]
     stride: tuple[int, int]
     overlap: tuple[int, int]
-    edge: str
+    edge: Edge
     copies: int
     repeated: int
     pixels: int

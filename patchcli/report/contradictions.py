@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Final, get_args
 
@@ -16,6 +17,7 @@ from patchcli.pipeline.tree import parse, steps_of
 from patchcli.specs import Compression, Edge, Size
 
 _MOST_PIXELS: Final = 2.0**62  # what sums over a data set hold
+_PLAN_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _MOST_DEPTH: Final = 64
 _AUGMENTED: Final = {"copies": int, "seed": int, "keep_original": bool, "balance": bool}
 
@@ -32,6 +34,8 @@ def contradictions(data: Dataset) -> Iterator[str]:
 
 def _wrong_settings(data: Dataset) -> Iterator[str]:
     facts, settings = data.facts, data.facts.settings
+    if not _PLAN_ID.fullmatch(facts.plan_id):
+        yield f"its plan is {_short(facts.plan_id)}, expected 32 hex digits"
     for name in ("patch_size", "stride"):
         size = settings.get(name)
         if not (isinstance(size, list) and len(size) == 2 and all(map(_is_length, size))):

@@ -49,11 +49,11 @@ def inspect_file(path: bytes) -> Inspection:
     return Inspection(
         path=os.fsdecode(path),
         role=facts.role,
-        plan_id=_shown(facts.plan_id),
+        plan_id=facts.plan_id,
         patches=facts.n_rows,
         patch_shape=facts.patch_shape,
-        dtype=str(facts.dtype),
-        compression=str(facts.settings.get("compression", facts.compression)),
+        dtype=facts.dtype.name,  # type: ignore[arg-type]  # one of three: no file is opened with another
+        compression=facts.settings["compression"],
         images=sum(one.images for one in classes),
         bytes=os.path.getsize(path) + sum(shard.bytes for shard in shards),
         classes=classes,
