@@ -491,7 +491,7 @@ def test_damage_is_shown(cut_sharded: Path, tmp_path: Path) -> None:
     os.truncate(shards(out)[1], 5000)
     page = read(full_report(out))
     assert f"Damaged. 2 of {len(inspected(out).shards)} shards are missing" in next(page.all("header")).text
-    rows = rows_of(page, "Shards, damaged ones first")
+    rows = rows_of(page, "5,000 shards, damaged ones first")
     assert [row[3] for row in rows[1:4]] == ["missing", "5,000 bytes", "as listed"]
     assert "could not be read" in page.text
 
@@ -605,7 +605,7 @@ def test_many_of_everything(cut: Path, tmp_path: Path) -> None:
     page = read(text)
     assert len(text) < 1_000_000
     assert len(rows_of(page, "Classes")) == 1002
-    rows = rows_of(page, "Shards, damaged ones first; 4,875 more are as listed; 75 more are damaged")
+    rows = rows_of(page, "5,000 shards, damaged ones first; 4,875 more are as listed; 75 more are damaged")
     assert [row[3] for row in rows[1:]] == ["missing"] * 50
     assert len(next(one for one in page.all("ol") if one["class"] == "findings").children) > 200
     regions = [one["aria-label"] for one in page.all("div") if "tall" in one["class"].split()]

@@ -26,6 +26,7 @@ _STYLE: Final = "inspection.css"
 _MARK: Final = b'<meta name="generator" content="patchcli '
 _MARKED_BYTES: Final = 1000  # of a report, in which its mark stands
 _SUFFIXES: Final = (".html", ".htm")
+_EXTENTS: Final = (("huge", 1400), ("large", 900))  # px from which a picture is not made as narrow as a phone
 _SHORT: Final = 100  # characters of a name that are shown
 
 
@@ -104,7 +105,8 @@ def _short(text: str, most: int = _SHORT) -> str:
 def _picture(png: bytes, shows: str) -> dict[str, Any]:
     """A picture that stands in the page itself; its size is said, so that nothing moves when it is decoded."""
     width, height = struct.unpack(">II", png[16:24])  # where IHDR has them
-    return {"data": base64.b64encode(png).decode(), "shows": shows, "width": width, "height": height}
+    extent = next((name for name, least in _EXTENTS if width >= least), "small")
+    return {"data": base64.b64encode(png).decode(), "shows": shows, "width": width, "height": height, "extent": extent}
 
 
 def check_html(path: str) -> None:
