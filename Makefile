@@ -44,9 +44,10 @@ format: $(VENV)/.has-dev  ## let ruff mend style and order of imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.has-test $(VENV)/.has-bench  ## time extract and augment beside a floor and naive scripts (BENCH=--quick: a glance)
+bench: $(VENV)/.has-test $(VENV)/.has-bench  ## time extract, augment and inspect beside floors and naive scripts (BENCH=--quick: a glance)
 	PYTHONPATH=tests $(BIN)/python -m bench.extract $(BENCH)
 	PYTHONPATH=tests $(BIN)/python -m bench.augment $(BENCH)
+	PYTHONPATH=tests $(BIN)/python -m bench.inspect $(BENCH)
 
 clean:  ## remove what make made
 	rm -rf $(VENV) demo bench build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

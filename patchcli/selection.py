@@ -76,12 +76,14 @@ def rows(where: Where, columns: Columns) -> npt.NDArray[np.int64]:
 def _are_called(names: npt.NDArray[np.bytes_] | Sequence[bytes], wanted: Sequence[Name]) -> Mask:
     """Which of some names (m,) are wanted: as they are shown, or as the file system spells them."""
     exact = frozenset(name.text for name in wanted if name.pattern is None)
-    patterns = [re.compile(fnmatch.translate(name.pattern)).match for name in wanted if name.pattern is not None]
+    patterns = [fnmatch.translate(name.pattern) for name in wanted if name.pattern is not None]
+    match = re.compile("|".join(patterns) or r"(?!)").match
 
     def is_wanted(name: bytes) -> bool:
         text = os.fsdecode(name)
-        spellings = (text,) if text.isprintable() else (text, show(name))
-        return any(one in exact or any(match(one) for match in patterns) for one in spellings)
+        if text in exact or match(text):
+            return True
+        return not text.isprintable() and (show(name) in exact or bool(match(show(name))))
 
     listed = names.tolist() if isinstance(names, np.ndarray) else names
     return np.fromiter(map(is_wanted, listed), np.bool_, len(listed))

@@ -1,4 +1,4 @@
-"""Indexes of millions of rows for tests and benchmarks, written in a second: tables only, their shards are sparse files."""
+"""Indexes of a million rows for tests and benchmarks, written in a second: their shards are sparse files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from patchcli.copies import AugmentSpec
 from patchcli.io import layout
 from patchcli.io.shard import root_attributes
 from patchcli.io.tables import RowColumns, SourceColumns, file_tables
@@ -61,11 +62,8 @@ def write_index(out: Path, *, images: int, patches: int, copies: int = 0) -> int
     )
     settings = ExtractSpec(Size(SIDE, SIDE), Size(SIDE, SIDE), layout="splits").settings()
     if copies:
-        pipeline = [{"HorizontalFlip": {"p": 0.5}}]
-        settings["augment"] = {
-            **{"pipeline": pipeline, "standardize": {}, "copies": copies, "seed": 0, "keep_original": True},
-            **{"balance": False, "only_split": None, "input": "0" * 32},
-        }
+        spec = AugmentSpec.of(horizontal_flip=True, copies=copies, only_split="all")
+        settings["augment"] = {**spec.settings(spec.pipeline, None), "input": "0" * 32}
     recipe = Recipe(
         patch_shape=(SIDE, SIDE, 3),
         dtype="uint8",

@@ -203,7 +203,7 @@ def test_what_is_printed_of_verifications(
     found: list[Verification] = []
     for path in (cut, cut_splits, out):
         for depth in ("quick", "deep"):
-            found.append(verify(path, depth=depth, executor="serial"))  # type: ignore[arg-type]
+            found.append(verify(path, depth=depth, executor="serial"))
             valid(dataclasses.replace(inspected(path), verification=found[-1]))
     assert {one.ok for one in found} == {True, False}
     (tmp_path / "not.h5").write_bytes(b"nothing")
