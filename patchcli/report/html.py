@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import functools
+import importlib.metadata
 import importlib.resources
 import os
 import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from patchcli import __version__
 from patchcli.errors import UsageError
 from patchcli.inspected import Inspection
 from patchcli.io.publish import Draft, new_run, write_error
@@ -53,7 +53,7 @@ def html_report(
     found = chapters.portable(found)
     text: str = _page().render(
         found=found,
-        version=__version__,
+        version=_version(),
         style=markupsafe.Markup(_text(_STYLE)),  # noqa: S704 - a file of this package
         title=chapters.title(found),
         status=chapters.status(found),
@@ -70,6 +70,13 @@ def html_report(
         overlays=[_picture(*one) for one in overlays],
     )
     return text.lstrip()
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("patchcli")
+    except importlib.metadata.PackageNotFoundError:  # a checkout that is run without being installed
+        return "of a checkout"
 
 
 def _text(name: str) -> str:
