@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import math
 import os
 import re
@@ -20,13 +19,13 @@ from patchcli.errors import DamagedFile
 from patchcli.io import h5
 from patchcli.io.anatomy import check_structure
 from patchcli.io.chunks import codec_of, read_chunk
+from patchcli.io.settings import checked_settings
 from patchcli.records import SkipKind, Skipped, show
 
 _HEAD_BYTES = 1 << 16
 _ROWS_BYTES = 1 << 20
 _MOST_PATCH_BYTES = 1 << 36
 _MOST_SHARDS = 10_000_000
-_MOST_DEPTH = 200
 _NAMES = frozenset(
     [
         *("classes", "splits", "sources/path", "sources/sha256", "sources/group", "shards/name", "shards/digest"),
@@ -116,7 +115,10 @@ def _facts(file: h5py.File, path: bytes) -> Facts:
         shard, n_shards = said["shard"], said["n_shards"]
         if not (type(shard) is type(n_shards) is int and 0 <= shard < n_shards <= _MOST_SHARDS):
             raise ValueError(f"shard {shard!r:.40} of {n_shards!r:.40}")
-        n_rows = len(h5.dataset(file, "labels"))
+        labels = h5.dataset(file, "labels")
+        if labels.ndim != 1:
+            raise ValueError(f"/labels of shape {labels.shape}")
+        n_rows = len(labels)
         shape, kind, offset, compression = _pixels(file, said, n_rows, shown)
         facts = Facts(
             path=path,
@@ -124,7 +126,7 @@ def _facts(file: h5py.File, path: bytes) -> Facts:
             plan_id=said["plan_id"],
             shard=shard,
             n_shards=n_shards,
-            settings=_settings(said["settings"]),
+            settings=checked_settings(said["settings"], shape),
             n_rows=n_rows,
             patch_shape=shape,
             dtype=kind,
@@ -134,21 +136,6 @@ def _facts(file: h5py.File, path: bytes) -> Facts:
     except (LookupError, ArithmeticError, ValueError, TypeError, RecursionError) as error:
         raise DamagedFile(f"{shown}: what the file says of itself is not consistent ({error!r:.200})") from None
     return facts
-
-
-def _settings(text: str) -> dict[str, Any]:
-    settings = json.loads(text)
-    if not isinstance(settings, dict):
-        raise TypeError(f"settings {text!r:.60}, expected names and values")
-    depth = 0
-    level: list[Any] = [settings]
-    while level:  # lists in lists without end would end whoever goes through them
-        depth += 1
-        inner = (one.values() if isinstance(one, dict) else one for one in level)
-        level = [value for values in inner for value in values if isinstance(value, (dict, list))]
-        if depth > _MOST_DEPTH:
-            raise ValueError(f"settings nested deeper than {_MOST_DEPTH}")
-    return settings
 
 
 def _pixels(

@@ -24,6 +24,7 @@ from patchcli.records import show
 Rows = npt.NDArray[np.int64]
 
 _MOST_OPEN: Final = 32
+_NOWHERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _MOST_BUFFERS: Final = 256  # for one read; systems may refuse more than 1024
 
 
@@ -199,7 +200,9 @@ def _open_shard(place: ListedShard, whole: Facts) -> _Shard:
         try:
             n_bytes = os.stat(place.path).st_size
             file, facts = stack.enter_context(opened(place.path))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in _NOWHERE:
+                raise
             raise DamagedFile(f"{shown}: missing, {wanted}: {whole.remedy}") from None
         except DamagedFile as error:
             if n_bytes < place.n_bytes and os.path.isfile(place.path):
