@@ -14,7 +14,7 @@ from patchcli import stats
 from patchcli.cut import cut
 from patchcli.grid import Grid, plan_grid
 from patchcli.specs import Edge, Size
-from patchcli.stats import NOTHING, Moments, moments
+from patchcli.stats import NOTHING, Moments, block_moments, moments
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -124,3 +124,52 @@ def test_nothing_changes_nothing() -> None:
     some = Moments(4, (1, 2), (3, 4))
     assert NOTHING + some == some + NOTHING == some
     assert NOTHING + NOTHING == NOTHING
+
+
+@st.composite
+def blocks(draw: st.DrawFn) -> Pixels:
+    """Patches (k, H, W, C) uint8, among them nothing but black or white."""
+    shape = tuple(draw(st.integers(1, most)) for most in (5, 9, 9, 6))
+    levels = draw(st.sampled_from([(0, 256), (0, 1), (255, 256), (254, 256)]))
+    return np.random.default_rng(draw(st.integers(0, 99))).integers(*levels, shape, np.uint8)
+
+
+@given(blocks())
+def test_sums_over_patches_are_whole_numbers(patches: Pixels) -> None:
+    found = block_moments(patches)
+    assert found == summed(patches)
+    assert all(type(number) is int for number in (found.n, *found.sums, *found.squares))
+
+
+@given(blocks(), st.integers(1, 50))
+def test_the_size_of_a_part_does_not_matter(patches: Pixels, part: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stats, "_PART", part)
+        assert block_moments(patches) == summed(patches)
+
+
+@pytest.mark.parametrize("channels", range(1, 7))
+@pytest.mark.parametrize("pixels", [1, stats._PART - 1, stats._PART, stats._PART + 1, 5 * stats._PART // 2])
+def test_white_patches_do_not_overflow(channels: int, pixels: int) -> None:
+    """Parts are as large as they are summed at once: 32 bits would not hold them."""
+    white = np.full((1, pixels, 1, channels), 255, np.uint8)
+    white[0, -1, 0, -1] = 254
+    sums, squares = [pixels * 255] * channels, [pixels * 255**2] * channels
+    sums[-1] -= 1
+    squares[-1] -= 255**2 - 254**2
+    assert block_moments(white) == Moments(pixels, tuple(sums), tuple(squares))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_sums_of_other_dtypes_are_those_of_numpy(dtype: type[np.uint16 | np.float32]) -> None:
+    patches = np.random.default_rng(0).integers(0, 65536, (3, 7, 5, 3)).astype(dtype)
+    patches[0] = 65535
+    wide = patches.reshape(-1, 3).astype(np.float64)
+    found = block_moments(patches)
+    assert found.n == len(wide)
+    np.testing.assert_allclose(found.sums, wide.sum(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(found.squares, (wide**2).sum(axis=0), rtol=1e-13)
+
+
+def test_no_patches_have_no_sums() -> None:
+    assert block_moments(np.empty((0, 4, 4, 3), np.uint8)).n == 0
