@@ -5,7 +5,7 @@ Like `patchcli.pipeline.seeding`, for all rows of a table at once: a million row
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -45,6 +45,20 @@ def row_ranks(names: Ranks, columns: Sequence[Numbers]) -> Ranks:
     return ranks
 
 
+def patch_ranks(
+    tables: Mapping[str, Numbers], paths: Sequence[bytes], rows: Numbers, *, seed: int
+) -> tuple[Ranks, Ranks]:
+    """Groups and ranks for some patches (k,) of a data set's tables: by their image, and by what they are.
+
+    Patches are told apart by image and coordinates; those that `augment` made also by copy number and digest.
+    """
+    groups = name_ranks(seed, paths)[tables["source"][rows]]
+    columns = [tables["coords"][rows, 0], tables["coords"][rows, 1]]
+    if "copy" in tables:
+        columns += [tables["copy"][rows], tables["digest"][rows]]
+    return groups, row_ranks(groups, columns)
+
+
 def spread(labels: Numbers, groups: Ranks, ranks: Ranks, n_each: int) -> npt.NDArray[np.int64]:
     """Some rows of each label, taken from its groups in turn.
 
@@ -71,6 +85,17 @@ def spread(labels: Numbers, groups: Ranks, ranks: Ranks, n_each: int) -> npt.NDA
     again = np.lexsort((groups[order], turns, labels[order]))
     order = order[again]
     chosen: npt.NDArray[np.int64] = order[_places_in_runs(labels[order]) < n_each]
+    return chosen
+
+
+def in_turn(labels: Numbers, groups: Ranks, ranks: Ranks, n: int) -> npt.NDArray[np.int64]:
+    """At most `n` rows in all: one of each label, then a second one of each, and so on; int64 (k,), by label.
+
+    Where not all labels give as many, chance says which give more. Parameters are those of `spread`.
+    """
+    by_label = spread(labels, groups, ranks, n)
+    turns = _places_in_runs(labels[by_label])
+    chosen: npt.NDArray[np.int64] = by_label[np.sort(np.lexsort((ranks[by_label], turns))[:n])]
     return chosen
 
 

@@ -25,7 +25,7 @@ BLANK: Final[Color] = (206, 208, 212)  # where px are not stored
 
 _LEAST_OUTLINE: Final = 5  # px of a drawn window; smaller ones are not outlined
 _LEAST_OWN_LINE: Final = 64  # smaller ones share fainter lines with their neighbours
-_LEAST_STEP: Final = 9  # px between dots
+_LEAST_STEP: Final = 14  # px between dots
 _SHADE: Final = 0.45  # of the ink beside white lines
 _FAINT: Final = 0.6
 _BRIGHT: Final = 190

@@ -6,18 +6,20 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.choice import name_ranks, spread
+from patchcli.choice import in_turn, name_ranks
 from patchcli.errors import UsageError
-from patchcli.io.canvas import Canvas, resized, shortened, text_width, wrapped
+from patchcli.io.canvas import Canvas, resized, shortened, wrapped
 from patchcli.io.dataset import Dataset
 from patchcli.records import show
+from patchcli.report.legend import draw_legend, plan_legend
 from patchcli.report.levels import Look, look_at
-from patchcli.report.outlines import BLANK, draw_windows, swatch
+from patchcli.report.outlines import BLANK, draw_windows
 from patchcli.report.scenes import Scene, from_folder, from_patches, scene
 from patchcli.report.style import (
     HAIRLINE,
@@ -27,6 +29,7 @@ from patchcli.report.style import (
     TITLE,
     caption_height,
     caption_lines,
+    counted,
     draw_caption,
     draw_heading,
 )
@@ -43,9 +46,6 @@ _TITLE_LINE: Final = 24
 _FACT_LINE: Final = 18
 _PAPER: Final = 250  # beyond an image
 _LEGEND_TOP: Final = MARGIN + 66
-_LEGEND_LINE: Final = 28
-_SWATCH: Final = (30, 18)
-_LEGEND_GAP: Final = 28
 _MOST_COMPARED: Final = 5000  # names, for the nearest one
 
 
@@ -57,6 +57,7 @@ class _Picture:
     scene: Scene
     notes: tuple[str, ...]
     seen: frozenset[str]
+    n_unread: int
 
     def lines(self, width: int) -> list[str]:
         """What is said below it but for its title."""
@@ -78,17 +79,14 @@ def choose_sources(data: Dataset, wanted: str, seed: int) -> list[int]:
     """
     paths = data.sources.path
     if wanted.isascii() and wanted.isdigit() and os.fsencode(wanted) not in paths:
-        n = int(wanted)
-        if not n or not paths:
+        n = min(len(paths), int(wanted[:18]))
+        if not n:
             raise UsageError(
                 f"{show(data.path)}: {wanted} images cannot be drawn, there are {len(paths):,}: expected 1 or more"
             )
         labels = data.sources.label
         ranks = name_ranks(seed, paths)
-        # one image of each class, then a second one of each, as far as they go
-        order = spread(labels, ranks, ranks, n)
-        turns = np.arange(len(order)) - np.searchsorted(labels[order], labels[order])
-        chosen = order[np.lexsort((labels[order], turns))[:n]]
+        chosen = in_turn(labels, ranks, ranks, n)
         return sorted(chosen.tolist(), key=lambda source: (int(labels[source]), paths[source]))
     for name in (os.fsencode(wanted), os.path.normpath(os.fsencode(wanted))):
         if name in paths:
@@ -131,32 +129,23 @@ def overlay(data: Dataset, sources: Sequence[int], *, root: bytes | None, max_pi
     n_columns = _side_by_side(len(sources))
     pictures, look = _pictures(data, sources, root, max_pixels, _WIDTHS[n_columns])
     column = max(_NARROWEST_COLUMN, *(one.scene.size.width for one in pictures))
-    width = max(NARROWEST, n_columns * (column + _COLUMN_GAP) - _COLUMN_GAP + 2 * MARGIN)
+    inner = max(NARROWEST - 2 * MARGIN, n_columns * (column + _COLUMN_GAP) - _COLUMN_GAP)
     seen = frozenset[str]().union(*(one.seen for one in pictures))
-    legend = _legend(data, seen, width - 2 * MARGIN)
-    top = _LEGEND_TOP + _LEGEND_LINE * (1 + max((line for line, _, _, _ in legend), default=-1)) + 14
+    legend = plan_legend(seen, stride=setting_text(list(data.facts.settings["stride"])), width=inner)
     rows = [pictures[start : start + n_columns] for start in range(0, len(pictures), n_columns)]
-    heights = [
-        max(one.scene.size.height for one in row)
-        + max(_TITLE_LINE + _FACT_LINE * len(one.lines(column)) for one in row)
-        + _ROW_GAP
-        for row in rows
-    ]
+    tops = list(accumulate((_height(row, column) for row in rows), initial=_LEGEND_TOP + legend.height + 14))
     where = "drawn on the patches, put together" if root is None else "drawn on the images themselves"
-    caption = caption_lines([where, look.note], width - 2 * MARGIN)
-    bottom = top + sum(heights)
-    canvas = Canvas(width, bottom + caption_height(caption))
+    caption = caption_lines([where, look.note], inner)
+    canvas = Canvas(inner + 2 * MARGIN, tops[-1] + caption_height(caption))
     draw_heading(canvas, show(os.path.basename(data.path)), _about(data))
-    for line, x, name, text in legend:
-        at = MARGIN + x, _LEGEND_TOP + line * _LEGEND_LINE
-        canvas.paste(swatch(name, Size(*_SWATCH)), at, size=_SWATCH)
-        canvas.text(text, (at[0] + _SWATCH[0] + 9, at[1] + 14), style=SUBTITLE)
-    for number, row in enumerate(rows):
+    draw_legend(canvas, legend, (MARGIN, _LEGEND_TOP))
+    for row, top in zip(rows, tops, strict=False):
         for place, one in enumerate(row):
-            _draw(canvas, one, (MARGIN + place * (column + _COLUMN_GAP), top + sum(heights[:number])), column)
-    draw_caption(canvas, caption, bottom)
+            _draw(canvas, one, (MARGIN + place * (column + _COLUMN_GAP), top), column)
+    draw_caption(canvas, caption, tops[-1])
     n = sum(len(one.scene.windows.coords) for one in pictures)
-    return canvas, f"{_count(len(pictures), 'image', 'images')} with {_count(n, 'patch', 'patches')}"
+    words = f"{counted(len(pictures), 'image', 'images')} with {counted(n, 'patch', 'patches')}"
+    return canvas, "; ".join(filter(None, [words, _unread(sum(one.n_unread for one in pictures))]))
 
 
 def _side_by_side(n: int) -> int:
@@ -184,11 +173,8 @@ def _pictures(
     for one, pixels, there, unread in found:
         picture, blank = _shown(one, look.of(pixels).copy(), there)
         seen = draw_windows(picture, one.windows, stride) | ({"blank"} if blank else set())
-        notes = (
-            f"{_count(unread, 'patch', 'patches')} could not be read" if unread else "",
-            "" if one.stored.all() or root is not None else _only_copies(one),
-        )
-        pictures.append(_Picture(picture, one, tuple(filter(None, notes)), frozenset(seen)))
+        notes = _unread(unread), "" if one.stored.all() or root is not None else _only_copies(one)
+        pictures.append(_Picture(picture, one, tuple(filter(None, notes)), frozenset(seen), unread))
     return pictures, look
 
 
@@ -205,6 +191,10 @@ def _shown(one: Scene, colors: Array, there: Array) -> tuple[Array, bool]:
     return resized(colors, one.size).copy(), blank
 
 
+def _unread(n: int) -> str:
+    return f"{counted(n, 'patch', 'patches')} could not be read" if n else ""
+
+
 def _only_copies(one: Scene) -> str:
     n = int(np.sum(~one.stored))
     return (
@@ -212,27 +202,10 @@ def _only_copies(one: Scene) -> str:
     )
 
 
-def _legend(data: Dataset, seen: frozenset[str], width: int) -> list[tuple[int, int, str, str]]:
-    """Line, x, name and text of each entry."""
-    stride = setting_text(list(data.facts.settings["stride"]))
-    texts = {
-        "patch": "patch" if "one" not in seen else "some of the patches, side by side",
-        "dot": "centre of each patch",
-        "one": f"a patch and the next ones along x and y (stride {stride} px)",
-        "open": "px in no patch",
-        "pad": "padding, outside the image",
-        "blank": "px that are not stored",
-    }
-    entries, line, x = [], 0, 0
-    for name, text in texts.items():
-        if name not in seen:
-            continue
-        needed = _SWATCH[0] + 9 + text_width(text, SUBTITLE)
-        if x and x + needed > width:
-            line, x = line + 1, 0
-        entries.append((line, x, name, text))
-        x += needed + _LEGEND_GAP
-    return entries
+def _height(row: Sequence[_Picture], column: int) -> int:
+    """Of a row of images with what is said below them, px."""
+    below = max(_TITLE_LINE + _FACT_LINE * len(one.lines(column)) for one in row)
+    return max(one.scene.size.height for one in row) + below + _ROW_GAP
 
 
 def _draw(canvas: Canvas, one: _Picture, at: tuple[int, int], column: int) -> None:
@@ -260,7 +233,3 @@ def _nearest(wanted: str, shown: Sequence[str]) -> str:
         shown = (alike or [path for path in shown if path.split("/")[0] == folder] or shown)[:_MOST_COMPARED]
     close = get_close_matches(wanted, shown, 1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
-
-
-def _count(n: int, one: str, more: str) -> str:
-    return f"{n:,} {one if n == 1 else more}"

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.choice import name_ranks, row_ranks, spread
+from patchcli.choice import patch_ranks, spread
 from patchcli.io.canvas import Canvas, shortened, text_width
 from patchcli.io.dataset import Dataset
 from patchcli.records import show
@@ -27,6 +27,7 @@ from patchcli.report.style import (
     TITLE,
     caption_height,
     caption_lines,
+    counted,
     draw_caption,
     draw_heading,
     visible_name,
@@ -99,7 +100,8 @@ def class_sheet(data: Dataset, *, per_class: int, seed: int, rows: Rows | None =
     blocks = _planned(classes, max(1, most), data.facts.patch_shape)
     patches = _read(data, np.concatenate([np.empty(0, np.int64), *(one.rows for one in classes)]), blocks)
     look = look_at(list(patches.values()))
-    words = _in_words(len(everyone), most)
+    words = f"{counted(len(everyone), 'class', 'classes')}, {counted(most, 'patch', 'patches')} each"
+    unread = _unread(sum(len(one.rows) for one in classes) - len(patches))
     caption = [
         f"{words}, chosen with seed {seed}" if classes else "no patches",
         "bars compare the classes' patches" if len(classes) > 1 else "",
@@ -107,7 +109,7 @@ def class_sheet(data: Dataset, *, per_class: int, seed: int, rows: Rows | None =
         look.note,
         scale_note(data.facts.patch_shape[1], blocks.cell[0]) if patches else "",
         _without(data, chosen_from) if rows is None else "",
-        _unread(sum(len(one.rows) for one in classes) - len(patches)),
+        unread,
     ]
     width = max(NARROWEST, blocks.size[0] * bool(classes) + 2 * MARGIN)
     lines = caption_lines(caption, width - 2 * MARGIN)
@@ -118,25 +120,21 @@ def class_sheet(data: Dataset, *, per_class: int, seed: int, rows: Rows | None =
         _draw_label(canvas, blocks, number, one)
         _draw_patches(canvas, blocks, number, [patches.get(row) for row in one.rows.tolist()], look)
     draw_caption(canvas, lines, bottom)
-    return canvas, words
+    return canvas, "; ".join(filter(None, [words, unread]))
 
 
 def _classes(data: Dataset, rows: Rows, per_class: int, seed: int) -> list[_Shown]:
     """Classes that have patches among some rows, with those that are shown."""
     tables = data.tables
     labels, source = tables["labels"][rows], tables["source"][rows]
-    images = name_ranks(seed, data.sources.path)[source]
-    columns = [tables["coords"][rows, 0], tables["coords"][rows, 1]]
-    if "copy" in tables:  # copies of one patch stand at one place
-        columns += [tables["copy"][rows], tables["digest"][rows]]
-    chosen = spread(labels, images, row_ranks(images, columns), per_class)
+    chosen = spread(labels, *patch_ranks(tables, data.sources.path, rows, seed=seed), per_class)
     counts = np.bincount(labels, minlength=len(data.classes)).tolist()
     pairs = np.unique(labels * max(1, len(data.sources)) + source) // max(1, len(data.sources))
     n_images = np.bincount(pairs, minlength=len(data.classes)).tolist()
     return [
         _Shown(
             name=visible_name(show(os.fsencode(name))),
-            counts=f"{_count(count, 'patch', 'patches')}, {_count(n_images[label], 'image', 'images')}, "
+            counts=f"{counted(count, 'patch', 'patches')}, {counted(n_images[label], 'image', 'images')}, "
             f"{count / len(rows):.1%}",
             size=count / max(counts),
             rows=rows[chosen[labels[chosen] == label]],
@@ -187,17 +185,13 @@ def _draw_patches(canvas: Canvas, blocks: Blocks, number: int, patches: Sequence
         canvas.paste(look.of(patch), at, size=blocks.cell)
 
 
-def _in_words(n_classes: int, most: int) -> str:
-    return f"{_count(n_classes, 'class', 'classes')}, {_count(most, 'patch', 'patches')} each"
-
-
 def _about(data: Dataset, rows: Rows, n_classes: int) -> str:
     height, width, channels = data.facts.patch_shape
     kind = "" if data.facts.dtype == np.uint8 else f", {data.facts.dtype}"
     n = f"{len(rows):,} of {data.facts.n_rows:,}" if len(rows) < data.facts.n_rows else f"{len(rows):,}"
     return (
         f"{n} patch{'es' * (n != '1')} of {width}x{height} px, {channels_name(channels)}{kind}, "
-        f"{_count(n_classes, 'class', 'classes')}"
+        f"{counted(n_classes, 'class', 'classes')}"
     )
 
 
@@ -212,8 +206,4 @@ def _without(data: Dataset, rows: Rows) -> str:
 
 
 def _unread(n: int) -> str:
-    return f"{_count(n, 'patch', 'patches')} could not be read" if n else ""
-
-
-def _count(n: int, one: str, more: str) -> str:
-    return f"{n:,} {one if n == 1 else more}"
+    return f"{counted(n, 'patch', 'patches')} could not be read" if n else ""

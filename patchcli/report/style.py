@@ -49,3 +49,8 @@ def draw_caption(canvas: Canvas, lines: list[str], top: int) -> None:
 def visible_name(name: str) -> str:
     """A name that is blank, or begins or ends so, in quotes."""
     return name if name and name == name.strip() else f'"{name}"'
+
+
+def counted(n: int, one: str, more: str) -> str:
+    """A number of things: `1 patch`, `2,000 patches`."""
+    return f"{n:,} {one if n == 1 else more}"
