@@ -65,14 +65,14 @@ def original(data: Dataset, source: int, *, root: bytes, max_pixels: int) -> Pix
     except (Unreadable, NotAnImage) as error:
         raise UsageError(
             f"{shown}: cannot be taken from {folder}: {error}; expected the folder that {show(data.path)} was cut "
-            f"from, or leave it out to see the stored patches"
+            f"from; without a folder, the stored patches are shown"
         ) from None
     expected = bytes(data.sources.sha256[source])
     if sha256 != expected:
         raise UsageError(
             f"{shown}: in {folder} it is no longer the file that patches were cut from: its SHA-256 is "
-            f"{sha256.decode()[:16]}..., expected {expected.decode(errors='replace')[:16]}...; put that file back, or "
-            f"leave the folder out to see the stored patches"
+            f"{sha256.decode()[:16]}..., expected {expected.decode(errors='replace')[:16]}...; put that file back; "
+            f"without a folder, the stored patches are shown"
         )
     size = int(data.sources.width[source]), int(data.sources.height[source])
     if size != (pixels.shape[1], pixels.shape[0]):

@@ -94,10 +94,9 @@ def choose_sources(data: Dataset, wanted: str, seed: int) -> list[int]:
     shown = [show(path) for path in paths]
     if wanted in shown:
         return [shown.index(wanted)]
-    raise UsageError(
-        f"{wanted}: no image of {show(data.path)} is called so{_nearest(wanted, shown)}; expected a path as the file "
-        f"has it, such as cat/1.jpg, or how many images to draw"
-    )
+    meant = _nearest(wanted, shown)
+    hint = f"did you mean {meant}?" if meant else "expected a path as the file has it, such as cat/1.jpg, or a number"
+    raise UsageError(f"{wanted}: no image of {show(data.path)} is called so; {hint}")
 
 
 def overlay(data: Dataset, sources: Sequence[int], *, root: bytes | None, max_pixels: int) -> tuple[Canvas, str]:
@@ -232,4 +231,4 @@ def _nearest(wanted: str, shown: Sequence[str]) -> str:
         alike = [path for path in shown if os.path.basename(path) == name]
         shown = (alike or [path for path in shown if path.split("/")[0] == folder] or shown)[:_MOST_COMPARED]
     close = get_close_matches(wanted, shown, 1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    return close[0] if close else ""
