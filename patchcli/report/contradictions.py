@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator
 from typing import Final, get_args
 
@@ -13,13 +12,11 @@ import numpy as np
 from patchcli.errors import UsageError
 from patchcli.grid import cover
 from patchcli.io.dataset import Dataset
-from patchcli.pipeline.tree import parse, steps_of
-from patchcli.specs import Compression, Edge, Size
+from patchcli.pipeline.tree import parse, plain, steps_of
+from patchcli.specs import Compression, Size
 
 _MOST_PIXELS: Final = 2.0**62  # what sums over a data set hold
-_PLAN_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_MOST_DEPTH: Final = 64
-_AUGMENTED: Final = {"copies": int, "seed": int, "keep_original": bool, "balance": bool}
+_AUGMENTED: Final = {"copies": int, "seed": int, "keep_original": bool, "balance": bool, "input": str}
 
 
 def contradictions(data: Dataset) -> Iterator[str]:
@@ -33,48 +30,45 @@ def contradictions(data: Dataset) -> Iterator[str]:
 
 
 def _wrong_settings(data: Dataset) -> Iterator[str]:
-    facts, settings = data.facts, data.facts.settings
-    if not _PLAN_ID.fullmatch(facts.plan_id):
-        yield f"its plan is {_short(facts.plan_id)}, expected 32 hex digits"
-    for name in ("patch_size", "stride"):
-        size = settings.get(name)
-        if not (isinstance(size, list) and len(size) == 2 and all(map(_is_length, size))):
-            yield f"its settings have {name} {_short(size)}, expected two whole numbers of px"
-            return
-    height, width, _ = facts.patch_shape
-    if settings["patch_size"] != [width, height]:
-        yield f"its settings have patch_size {_short(settings['patch_size'])}, its patches are {width}x{height} px"
-    for name, choices in (("edge", get_args(Edge)), ("compression", get_args(Compression))):
-        if settings.get(name) not in choices:
-            yield f"its settings have {name} {_short(settings.get(name))}, expected one of {', '.join(choices)}"
+    """Settings beyond the geometry, which is right in any file that was opened."""
+    settings = data.facts.settings
+    if settings.get("compression") not in get_args(Compression):
+        expected = ", ".join(get_args(Compression))
+        yield f"its settings have compression {_short(settings.get('compression'))}, expected one of {expected}"
     if not _is_plain(settings):
-        yield f"its settings hold numbers that are none, or are nested deeper than {_MOST_DEPTH}"
-        return
-    if "augment" in settings:
+        yield "its settings hold numbers that are none"
+    elif "augment" in settings:
         yield from _wrong_augmentation(settings["augment"], data)
 
 
 def _wrong_augmentation(said: object, data: Dataset) -> Iterator[str]:
     """Settings of `augment` and of what was done before it: whatever is shown of them is as `augment` writes it."""
-    known = [*data.splits, None]
-    while said is not None:
+    known, steps = [*data.splits, None], [said]
+    for said in steps:
         if not isinstance(said, dict):
             yield f"its settings have an augmentation {_short(said)}, expected names and values"
             return
         for name, kind in _AUGMENTED.items():
             if type(said.get(name)) is not kind:
                 yield f"its settings have augment.{name} {_short(said.get(name))}, expected {kind.__name__}"
-        split = said.get("only_split")
-        if not isinstance(said.get("standardize"), dict) or split not in known or not str(split).isprintable():
-            yield "its settings have an augmentation without standardize, or for a split that is not there"
-        try:
-            steps = list(steps_of(parse(said.get("pipeline"), name="its settings")))
-        except UsageError as error:
-            yield str(error)
-            return
-        if not all(name.isidentifier() for step in steps for name in (step.name, *step.arguments)):
-            yield "its settings have a transform or an argument whose name is none"
-        said = said.get("before")
+        standard, split = said.get("standardize"), said.get("only_split")
+        if not isinstance(standard, dict) or not all(map(str.isidentifier, standard)):
+            yield f"its settings have augment.standardize {_short(standard)}, expected names and values"
+        if split not in known or not f"{split}{said.get('input')}".isprintable():
+            yield f"its settings have an augmentation of split {_short(split)} of plan {_short(said.get('input'))}"
+        yield from _wrong_pipeline(said.get("pipeline"))
+        steps += [said["before"]] if "before" in said else []
+
+
+def _wrong_pipeline(said: object) -> Iterator[str]:
+    try:
+        pipeline = parse(said, name="its settings")
+    except UsageError as error:
+        yield str(error)
+        return
+    names = [name for step in steps_of(pipeline) for name in (step.name, *step.arguments)]
+    if not all(map(str.isidentifier, names)) or [plain(step) for step in pipeline.steps] != said:
+        yield f"its settings have a pipeline that augment does not write: {_short(said)}"
 
 
 def _wrong_tables(data: Dataset) -> Iterator[str]:
@@ -127,16 +121,12 @@ def _wrong_stats(data: Dataset) -> Iterator[str]:
         yield f"/stats/mean is {mean.tolist()} and /stats/std {std.tolist()}, which no {facts.dtype} patches have"
 
 
-def _is_plain(value: object, depth: int = 1) -> bool:
-    """Whether a value can be written as JSON, by whatever goes through it."""
+def _is_plain(value: object) -> bool:
+    """Whether a value has none of the numbers that Python reads from JSON and no other program does."""
     if isinstance(value, float):
         return math.isfinite(value)
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return depth <= _MOST_DEPTH and all(_is_plain(one, depth + 1) for one in inner)
-
-
-def _is_length(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
+    return all(map(_is_plain, inner))
 
 
 def _short(value: object) -> str:

@@ -107,7 +107,9 @@ def _classes(data: Dataset) -> tuple[InspectedClass, ...]:
     splits = tuple(map(_shown, data.splits))
     # one count for each pair of class and split
     n_splits = max(1, len(splits))
-    pairs = tables["labels"].astype(np.int64) * n_splits + tables.get("split", np.zeros((), np.uint8))
+    pairs = tables["labels"].astype(np.int64) * n_splits
+    if splits:
+        pairs += tables["split"].astype(np.int64)
     counts = np.bincount(pairs, minlength=len(data.classes) * n_splits).reshape(-1, n_splits).tolist()
     return tuple(
         InspectedClass(
