@@ -21,6 +21,7 @@ from photos import leftovers, retyped, shards
 import patchcli
 from patchcli.errors import NotEnoughSpace, UsageError
 from patchcli.inspected import Finding, InspectedClass, Inspection, ShardState, Verification
+from patchcli.io.canvas import Canvas
 from patchcli.io.dataset import Dataset
 from patchcli.report.histograms import channel_histograms
 from patchcli.report.html import check_html, html_report, write_html
@@ -554,6 +555,7 @@ def reports(cut: Path, cut_splits: Path, tmp_path_factory: pytest.TempPathFactor
         "plain": full_report(cut_splits),
         "hostile": full_report(cut, with_names),
         "many": full_report(cut, lambda found: many_classes(found, 80)),
+        "tall": report(inspected(cut), sheet=(Canvas(600, 9000).png(), "a tower")),
     }
     found = {name: folder / f"{name}.html" for name in texts}
     for name, path in found.items():
@@ -630,7 +632,7 @@ def test_it_works_by_keyboard(page: Page, reports: dict[str, Path]) -> None:
 
 
 @needs_chromium
-@pytest.mark.parametrize("name", ["plain", "hostile", "many"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "many", "tall"])
 def test_it_prints(page: Page, reports: dict[str, Path], name: str) -> None:
     page.open(reports[name], width=A4_CONTENT[0], dark=True)
     pdf = page.pdf()

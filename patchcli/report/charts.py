@@ -36,12 +36,13 @@ def bar(parts: Sequence[float], most: float) -> str:
         What fills the width; at least the sum of the parts.
     """
     total = sum(parts)
-    scale = max(100 / most, _HAIR / total) if most > 0 and total > 0 else 0.0
+    width = max(100 * total / most, _HAIR) if most > 0 and total > 0 else 0.0
     shapes, x = [], 0.0
     for number, part in enumerate(parts):
         if part > 0:
-            shapes.append(f'<rect class="{_part(number)}" x="{_n(x)}%" width="{_n(part * scale)}%" height="100%"/>')
-        x += part * scale
+            share = part / total * width
+            shapes.append(f'<rect class="{_part(number)}" x="{_n(x)}%" width="{_n(share)}%" height="100%"/>')
+            x += share
     return f'<svg class="bar" width="100%" height="100%" aria-hidden="true">{"".join(shapes)}</svg>'
 
 
@@ -60,18 +61,19 @@ def columns(stacks: Sequence[Sequence[float]], titles: Sequence[str] = ()) -> st
     width = 1 - _GAP if len(stacks) <= _MOST_TITLED else 1
     shapes = []
     for number, stack in enumerate(stacks):
-        boxes = "".join(_boxes(stack, number, width, _HEIGHT / most if most > 0 else 0.0))
+        boxes = "".join(_boxes(stack, number, width, most))
         title = f"<title>{escape(titled[number])}</title>" if titled else ""
         shapes.append(f"<g>{title}{boxes}</g>" if title else boxes)
     return _stretched("columns", len(stacks), "".join(shapes))
 
 
-def _boxes(stack: Sequence[float], x: int, width: float, scale: float) -> Iterator[str]:
+def _boxes(stack: Sequence[float], x: int, width: float, most: float) -> Iterator[str]:
     y = float(_HEIGHT)
     for number, part in enumerate(stack):
-        y -= part * scale
         if part > 0:
-            size = f'width="{_n(width)}" height="{_n(part * scale)}"'
+            height = part / most * _HEIGHT
+            y -= height
+            size = f'width="{_n(width)}" height="{_n(height)}"'
             yield f'<rect class="{_part(number)}" x="{x}" y="{_n(y)}" {size}/>'
 
 
