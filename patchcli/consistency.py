@@ -24,12 +24,20 @@ class Broken(NamedTuple):
     what: str
 
 
-def misshapen(tables: Tables, n_rows: int) -> str:
-    """Which table has not the shape that it should have; empty when all do."""
-    for name in ("labels", "digest", "coords", "source", "split", "origin", "copy"):
-        shape = (n_rows, 2) if name == "coords" else (n_rows,)
+def misshapen(tables: Tables, n_rows: int, channels: int) -> str:
+    """Which table has not the shape or the kind of values that it should have; empty when all do."""
+    whole = ("labels", "digest", "source", "split", "origin", "copy")
+    sums = tuple(f"stats/{name}" for name in ("mean", "std", "sum", "sum_of_squares"))
+    shapes: dict[str, tuple[int, ...]] = {"coords": (n_rows, 2), "stats/n_pixels": (1,)}
+    shapes |= dict.fromkeys(whole, (n_rows,)) | dict.fromkeys(sums, (channels,))
+    for name, shape in shapes.items():
         if name in tables and tables[name].shape != shape:
             return f"/{name} has the shape {tables[name].shape}, expected {shape}"
+    kinds = dict.fromkeys((*whole, "coords", "stats/n_pixels"), "iu") | dict.fromkeys(sums, "iuf")
+    kinds |= dict.fromkeys(("classes", "splits", "sources/path", "sources/sha256"), "S")
+    for name, kind in kinds.items():
+        if name in tables and tables[name].dtype.kind not in kind:
+            return f"/{name} is {tables[name].dtype}, expected {'text' if kind == 'S' else 'numbers'}"
     return ""
 
 
@@ -110,19 +118,24 @@ def differing_stats(tables: Tables, found: Moments, dtype: str) -> str:
     n_said, sums, squares = (tables[f"stats/{name}"].tolist() for name in ("n_pixels", "sum", "sum_of_squares"))
     if n_said != [found.n]:
         return f"/stats/n_pixels is {n_said}, the patches have {found.n:,} px"
-    if not len(sums) == len(squares) == len(found.sums):
-        return f"/stats/sum has {len(sums)} channels, the patches {len(found.sums)}"
-    spans = [0.0 if dtype == "uint8" else _RELATIVE * square for square in found.squares]
-    for channel, (square, span) in enumerate(zip(found.squares, spans, strict=True)):
+    for channel, (total, square) in enumerate(zip(found.sums, found.squares, strict=True)):
+        # of all orders of adding, none moves a sum further than the squares' root lets it
+        span = 0.0 if dtype == "uint8" else _RELATIVE * square
         pairs = {
-            "sum": (sums[channel], found.sums[channel], (span * found.n * _RELATIVE) ** 0.5),
+            "sum": (sums[channel], total, _RELATIVE * (span * found.n / _RELATIVE) ** 0.5),
             "sum_of_squares": (squares[channel], square, span),
         }
         for name, (said, expected, most) in pairs.items():
-            if abs(said - expected) > most:
+            if not _near(said, expected, most):
                 return f"/stats/{name} of channel {channel} is {said:,}, the patches come to {expected:,}"
     said_moments = Moments(found.n, tuple(sums), tuple(squares))
     for name, values in zip(("mean", "std"), said_moments.mean_std(), strict=True):
-        if not np.array_equal(tables[f"stats/{name}"], values, equal_nan=True):
+        # roots differ in their last digit from one C library to the next
+        if not np.allclose(tables[f"stats/{name}"], values, rtol=_RELATIVE, atol=0, equal_nan=True):
             return f"/stats/{name} is {tables[f'stats/{name}'].tolist()}, the sums come to {values.tolist()}"
     return ""
+
+
+def _near(said: float, expected: float, most: float) -> bool:
+    """Whether two numbers are at most so far apart; two that are no numbers are alike."""
+    return said == expected or abs(said - expected) <= most or (said != said and expected != expected)

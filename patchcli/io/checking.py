@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import h5py
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from patchcli.consistency import differing_stats
+from patchcli.consistency import differing_stats, misshapen
 from patchcli.errors import DamagedFile
 from patchcli.inspected import Finding, FindingKind
 from patchcli.io.patchfile import Facts, iterate_patches, opened, read_names, read_tables
@@ -76,7 +76,7 @@ class Checked:
     moments : Moments
         Sums over all its patches.
     columns : dict of str to str
-        Digest of each table that an index repeats, as the index would have it.
+        Digest of each table that an index repeats, by name; empty when they were not read.
     sources : tuple of bytes
         Paths of its images in their order.
     """
@@ -86,7 +86,7 @@ class Checked:
     n_bytes: int = 0
     n_patches: int = 0
     moments: Moments = NOTHING
-    columns: dict[str, str] | None = None
+    columns: dict[str, str] = field(default_factory=dict)
     sources: tuple[bytes, ...] = ()
 
 
@@ -101,14 +101,20 @@ def check_file(task: CheckTask, note: Callable[[int], None] = lambda _: None) ->
         return found.only("missing", "is not there")
     except OSError as error:
         return found.only("missing", f"cannot be looked at: {error.strerror}")
-    if task.n_bytes is not None and n_bytes != task.n_bytes:
-        what = "truncated" if n_bytes < task.n_bytes else "has grown"
-        found.add("damaged", f"{what}: holds {n_bytes:,} bytes, expected {task.n_bytes:,}")
+    size = _wrong_size(n_bytes, task.n_bytes)
     try:
         with open(task.path, "rb", buffering=0) as raw, opened(task.path) as (file, facts):
-            if not found.is_the_one(facts) or not task.deep:
+            other = _other_than_expected(task, facts)
+            if other:
+                return found.only("foreign", other)
+            if size:
+                return found.only("damaged", size)
+            if not task.deep:
                 return found.checked()
             reading = _Reading(task, raw.fileno(), file, facts, n_bytes)
+            wrong = misshapen(reading.tables, facts.n_rows, facts.patch_shape[2])
+            if wrong:
+                return found.only("contradiction", wrong)
             reading.run(note)
             reading.judge(found)
             return found.checked(
@@ -119,11 +125,7 @@ def check_file(task: CheckTask, note: Callable[[int], None] = lambda _: None) ->
                 sources=read_names(reading.tables["sources/path"]),
             )
     except (DamagedFile, OSError) as error:
-        return found.only("damaged", _without_path(str(error), task.path))
-
-
-def _without_path(text: str, path: bytes) -> str:
-    return text.removeprefix(f"{os.fsdecode(path)}: ")
+        return found.only("damaged", size or str(error).removeprefix(f"{os.fsdecode(task.path)}: "))
 
 
 class _Found:
@@ -138,32 +140,33 @@ class _Found:
         self._findings.append(Finding(kind, task.shown, tuple(rows[:10]), len(rows), what, task.remedy))
 
     def only(self, kind: FindingKind, what: str) -> Checked:
-        """The answer for a file that cannot be looked into."""
-        if not any(one.what.startswith("truncated") for one in self._findings):
-            self.add(kind, what)
+        """The answer for a file that is not read."""
+        self.add(kind, what)
         return self.checked()
 
     def checked(self, **others: Any) -> Checked:
+        """The answer."""
         return Checked(self._task.shard, tuple(self._findings), **others)
 
-    def is_the_one(self, facts: Facts) -> bool:
-        """Whether the file says that it is the one expected."""
-        task = self._task
-        if facts.role == "index" or (facts.plan_id, facts.shard) != (task.plan_id, task.shard):
-            self.add(
-                "foreign",
-                f"is {facts.role} {facts.shard} of plan {facts.plan_id}, expected shard {task.shard} of plan "
-                f"{task.plan_id}",
-            )
-            return False
-        if (facts.n_rows, facts.patch_shape, str(facts.dtype)) != (task.n_rows, task.patch_shape, task.dtype):
-            self.add(
-                "foreign",
-                f"has {facts.n_rows:,} patches {facts.patch_shape} {facts.dtype}, expected {task.n_rows:,} "
-                f"{task.patch_shape} {task.dtype}",
-            )
-            return False
-        return True
+
+def _wrong_size(n_bytes: int, expected: int | None) -> str:
+    if expected is None or n_bytes == expected:
+        return ""
+    return f"{'truncated' if n_bytes < expected else 'has grown'}: holds {n_bytes:,} bytes, expected {expected:,}"
+
+
+def _other_than_expected(task: CheckTask, facts: Facts) -> str:
+    """What a file says of itself, where it is another than the one expected."""
+    if facts.role == "index" or (facts.plan_id, facts.shard) != (task.plan_id, task.shard):
+        return (
+            f"is {facts.role} {facts.shard} of plan {facts.plan_id}, expected shard {task.shard} of plan {task.plan_id}"
+        )
+    if (facts.n_rows, facts.patch_shape, str(facts.dtype)) != (task.n_rows, task.patch_shape, task.dtype):
+        return (
+            f"has {facts.n_rows:,} patches {facts.patch_shape} {facts.dtype}, expected {task.n_rows:,} "
+            f"{task.patch_shape} {task.dtype}"
+        )
+    return ""
 
 
 class _Reading:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.cut import window
+from patchcli.cut import BLOCK_BYTES, window
+from patchcli.errors import UsageError
 from patchcli.inspected import Finding
 from patchcli.io.headers import NotAnImage, Unreadable, quiet_pillow, read_header
 from patchcli.io.images import Decoder
@@ -18,8 +19,6 @@ from patchcli.io.patchfile import Facts, read_names
 from patchcli.io.shard import digests
 from patchcli.records import Image, show
 from patchcli.specs import Edge, Size
-
-_BLOCK: Final = 256  # patches whose digests are taken at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +64,11 @@ class RecutTask:
         """What travels to a worker."""
         return self
 
+    @property
+    def n_rows(self) -> int:
+        """How many patches."""
+        return len(self.rows)
+
     def place(self, _: int) -> str:
         """What its worker was at."""
         return show(self.path)
@@ -87,13 +91,31 @@ class Choice(NamedTuple):
     max_pixels: int
 
 
+def check_root(root: bytes, tables: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Refuse a folder that holds none of the images: it is another one.
+
+    Raises
+    ------
+    UsageError
+    """
+    paths = tables["sources/path"].tolist()
+    if paths and not any(os.path.lexists(os.path.join(root, path)) for path in paths if _stays_inside(path)):
+        raise UsageError(
+            f"{show(root)}: holds none of the {len(paths):,} images; expected the folder that the data set was cut "
+            f"from, with {show(os.path.join(root, paths[0]))}"
+        )
+
+
 def recut_tasks(
-    facts: Facts, tables: dict[str, npt.NDArray[Any]], root: bytes, choice: Choice, shown: str
+    facts: Facts, tables: Mapping[str, npt.NDArray[Any]], root: bytes, choice: Choice, shown: str
 ) -> tuple[list[RecutTask], str]:
     """The work for a data set: one task an image; and what is left out, in words."""
     settings = facts.settings
-    if facts.dtype != np.uint8 or settings.get("augment", {}).get("standardize"):
+    done = settings.get("augment", {})
+    if facts.dtype != np.uint8:
         return [], "the patches were standardized after they were cut: they cannot be compared with the images"
+    if "before" in done:
+        return [], "the patches were augmented twice: which are as they were cut is not known, none was compared"
     rows = np.flatnonzero(tables["copy"] == 0) if "copy" in tables else np.arange(facts.n_rows)
     n_copies = facts.n_rows - len(rows)
     note = f"{n_copies:,} copies made by augment were not compared with the images" if n_copies else ""
@@ -113,7 +135,7 @@ def recut_tasks(
             rows=rows[part],
             coords=tables["coords"][rows[part]],
             digest=tables["digest"][rows[part]],
-            patch=Size(*settings["patch_size"]),
+            patch=Size(facts.patch_shape[1], facts.patch_shape[0]),
             channels=facts.patch_shape[2],
             background=tuple(settings.get("background", (255, 255, 255))),
             edge=settings["edge"],
@@ -139,9 +161,10 @@ def recut(task: RecutTask, note: Callable[[int], None] = lambda _: None) -> Recu
     if (width, height) != task.size:
         return _differs(task, f"{show(task.path)}: is {width}x{height} px, was {task.size.width}x{task.size.height} px")
     wrong: list[int] = []
-    for start in range(0, len(task.rows), _BLOCK):
+    step = max(1, BLOCK_BYTES // (task.patch.width * task.patch.height * task.channels))
+    for start in range(0, len(task.rows), step):
         note(start)
-        part = slice(start, start + _BLOCK)
+        part = slice(start, start + step)
         patches = np.stack([_window(task, pixels, x, y) for x, y in task.coords[part].tolist()])
         wrong += task.rows[part][digests(patches) != task.digest[part]].tolist()
     if sha256 != task.sha256:
@@ -155,6 +178,8 @@ def recut(task: RecutTask, note: Callable[[int], None] = lambda _: None) -> Recu
 
 def _decoded(task: RecutTask) -> tuple[npt.NDArray[np.uint8], bytes]:
     full = os.path.join(task.root, task.path)
+    if not _stays_inside(task.path):
+        raise Unreadable("leads out of the folder")
     if not os.path.isfile(full):
         raise Unreadable("is not there, or no regular file")
     header = read_header(full, task.max_pixels)
@@ -170,6 +195,11 @@ def _decoded(task: RecutTask) -> tuple[npt.NDArray[np.uint8], bytes]:
         orientation=header.orientation,
     )
     return Decoder(task.channels, task.background).decode(task.root, image)
+
+
+def _stays_inside(path: bytes) -> bool:
+    """Whether a path that a file names stays in the folder: the file may come from anywhere."""
+    return not path.startswith(b"/") and b".." not in path.split(b"/")
 
 
 def _window(task: RecutTask, pixels: npt.NDArray[np.uint8], x: int, y: int) -> npt.NDArray[Any]:

@@ -18,7 +18,7 @@ Rows = npt.NDArray[np.int64]
 Tables = Mapping[str, npt.NDArray[Any]]
 
 _BLANK: Final = 0.05  # of the data set's own standard deviation, so that dark 16-bit images are not all blank
-_BLOCK: Final = 256
+_BLOCK_BYTES: Final = 1 << 20
 
 
 class BlankFinder:
@@ -41,8 +41,9 @@ class BlankFinder:
             data = Dataset(self._path, check=False)
         except DamagedFile:
             return blank
-        for start in range(0, len(rows), _BLOCK):
-            part = rows[start : start + _BLOCK]
+        step = max(1, _BLOCK_BYTES // data.facts.patch_bytes)
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
             try:
                 patches = data.read(part)
             except (DamagedFile, OSError):
