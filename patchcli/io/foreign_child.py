@@ -41,7 +41,7 @@ def main() -> None:
     _limit()
     try:
         file = open_file(path)  # never closed: HDF5 can crash over a damaged file even then
-        said: dict[str, Any] = {"found": dataclasses.asdict(_found(file, path))}
+        said: dict[str, Any] = {"found": dataclasses.asdict(found_in(file, path))}
     except DamagedFile as error:
         said = {"failed": str(error)}
     except MemoryError:
@@ -66,7 +66,8 @@ def _lower(which: int, most: int) -> None:
     resource.setrlimit(which, (min(limits), min(limits)))
 
 
-def _found(file: h5py.File, path: bytes) -> ForeignFile:
+def found_in(file: h5py.File, path: bytes) -> ForeignFile:
+    """What an open file holds; it may crash, hang or take all memory."""
     walk = Walk(file)
     notes = list(walk.notes)
     values = _read_tables(file, walk, notes)
