@@ -186,6 +186,8 @@ def test_everything_of_an_inspection_is_there(cut_splits: Path) -> None:
     assert [row[0] for row in values[1:]] == ["red", "green", "blue"]
     assert [row[1] for row in values[1:]] == [f"{mean:,.2f}" for mean in found.mean]
     assert all(len(row) == 8 for row in values)
+    marks = [one["d"] for one in page.all("path") if one["class"] == "mark"]
+    assert marks == [f"M{mean + 0.5:.3f}".rstrip("0") + " 0V100" for mean in found.mean], "in the middle of its bin"
     for text in (
         "patchcli extract SRC splits.h5 --patch 32 --layout splits",
         found.plan_id,
