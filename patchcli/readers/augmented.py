@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from patchcli.choice import in_turn, patch_ranks
 from patchcli.copies import MOST_COPIES
 from patchcli.errors import UsageError
 from patchcli.io.pipelines import spec_of
@@ -103,17 +104,11 @@ class Augmented:
         return x, y
 
     def _chosen(self, n: int) -> list[int]:
-        """Rows in the order of the classes, about as many of each, those of the lowest hashes."""
+        """Rows in the order of the classes, about as many of each and of each image."""
         rows = np.flatnonzero(self._prepared.chosen)
         if not len(rows):
             raise UsageError("there is no patch to be augmented")
-        rank = dict(zip(rows.tolist(), self._prepared.ranks(rows), strict=True))
-        labels = self._tables["labels"][rows].tolist()
-        waiting: dict[int, list[int]] = {}
-        for row, label in sorted(zip(rank, labels, strict=True), key=lambda item: rank[item[0]]):
-            waiting.setdefault(label, []).append(row)
-        queues = [waiting[label][::-1] for label in sorted(waiting)]
-        chosen: list[int] = []
-        while len(chosen) < n and any(queues):
-            chosen += [queue.pop() for queue in queues if queue][: n - len(chosen)]
-        return sorted(chosen, key=lambda row: (int(self._tables["labels"][row]), rank[row]))
+        paths = self._prepared.dataset.sources.path
+        groups, ranks = patch_ranks(self._tables, paths, rows, seed=self.spec.seed)
+        found: list[int] = rows[in_turn(self._tables["labels"][rows], groups, ranks, n)].tolist()
+        return found
