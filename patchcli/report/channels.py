@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+import numpy as np
+
 from patchcli.inspected import Inspection
 from patchcli.report.charts import ceiling, histogram, svg
 from patchcli.report.histograms import BINS, Histograms
@@ -36,7 +38,7 @@ def _fixed(value: float, digits: int) -> str:
 
 def _used(counted: Histograms) -> tuple[int, int]:
     """The bins that an axis must show: all of uint8, of others from the first to the last with a value in it."""
-    filled = counted.counts.any(axis=0).nonzero()[0]
+    filled = np.flatnonzero(counted.counts.sum(axis=0))
     if (counted.edges[0] == 0 and counted.edges[-1] == BINS) or not len(filled):
         return 0, BINS
     return int(filled[0]), int(filled[-1]) + 1
