@@ -58,7 +58,7 @@ def find_twins(tables: Tables, is_blank: Blank) -> Twins:
     files = _files(tables["sources/sha256"])
     found = list(_same_files(source, split, labels, files))
     reported = {(twin.kind, *twin.sources) for twin in found}
-    pairs, n_blank = _same_patches(tables["digest"], split, labels, is_blank)
+    pairs, n_blank = _same_patches(tables["digest"], source, split, labels, is_blank)
     grouped: dict[tuple[Kind, int, int], list[tuple[int, int]]] = defaultdict(list)
     for kind, first, second in pairs:
         a, b = sorted((int(source[first]), int(source[second])))
@@ -78,7 +78,7 @@ def _files(sha256: npt.NDArray[Any]) -> Rows:
 
 
 def _same_files(source: Rows, split: Rows, labels: Rows, files: Rows) -> Iterator[Twin]:
-    """Each pair of a file's first appearance and one in another split or class."""
+    """A file's first appearance with each other image in another split or class."""
     if not len(source):
         return
     # one line for each way in which a source appears
@@ -89,7 +89,7 @@ def _same_files(source: Rows, split: Rows, labels: Rows, files: Rows) -> Iterato
         seen[int(files[source[row]])].append(row)
     for rows in seen.values():
         for kind, column in _kinds(split, labels):
-            for first, second in _differing(rows, column):
+            for first, second in _differing(rows, column, source):
                 a, b = sorted((int(source[first]), int(source[second])))
                 yield Twin(kind, (a, b), True, np.array([[first, second]]))
 
@@ -98,18 +98,19 @@ def _kinds(split: Rows, labels: Rows) -> Sequence[tuple[Kind, Rows]]:
     return (("leak", split), ("conflict", labels))
 
 
-def _differing(rows: Sequence[int], column: Rows) -> Iterator[tuple[int, int]]:
-    """The first row, and the first of each other value that a column has."""
-    values = {int(column[rows[0]])}
+def _differing(rows: Sequence[int], column: Rows, source: Rows) -> Iterator[tuple[int, int]]:
+    """The first row, and the first of each image for each other value that a column has."""
+    own = int(column[rows[0]])
+    seen = set[tuple[int, int]]()
     for row in rows[1:]:
-        value = int(column[row])
-        if value not in values:
-            values.add(value)
+        value, image = int(column[row]), int(source[row])
+        if value != own and (value, image) not in seen:
+            seen.add((value, image))
             yield rows[0], row
 
 
 def _same_patches(
-    digest: npt.NDArray[Any], split: Rows, labels: Rows, is_blank: Blank
+    digest: npt.NDArray[Any], source: Rows, split: Rows, labels: Rows, is_blank: Blank
 ) -> tuple[list[tuple[Kind, int, int]], int]:
     """Pairs of rows with the same patch and another split or class; and rows that are exempt."""
     order = np.argsort(digest, kind="stable")
@@ -133,5 +134,5 @@ def _same_patches(
             n_blank += len(rows)
             continue
         for kind, column in _kinds(split, labels):
-            pairs += [(kind, first, second) for first, second in _differing(rows, column)]
+            pairs += [(kind, first, second) for first, second in _differing(rows, column, source)]
     return pairs, n_blank
