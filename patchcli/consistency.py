@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -138,4 +139,4 @@ def differing_stats(tables: Tables, found: Moments, dtype: str) -> str:
 
 def _near(said: float, expected: float, most: float) -> bool:
     """Whether two numbers are at most so far apart; two that are no numbers are alike."""
-    return said == expected or abs(said - expected) <= most or (said != said and expected != expected)
+    return said == expected or abs(said - expected) <= most < math.inf or (math.isnan(said) and math.isnan(expected))
