@@ -60,12 +60,12 @@ def tables_of(
         "coords@order": np.bytes_(b"x,y"),  # type: ignore[dict-item]
         "coords@patch_size": np.int64(64),  # type: ignore[dict-item]
         "source": some("i4", n_rows),
-        "classes": layouts.names_table((b"cat", "d\u00f6g".encode()), text=True),
+        "classes": layouts.names_table((b"cat", "d\u00f6g".encode())),
         "sources/path": some(f"S{width}", n_sources),
         "sources/sha256": some("S64", n_sources),
         "sources/group": some("S1", n_sources),
         "skipped/path": some(f"S{width}", n_skipped),
-        "skipped/reason": layouts.names_table([b"r" * width] * n_skipped, text=True),
+        "skipped/reason": layouts.names_table([b"r" * width] * n_skipped),
         "stats/mean": some("f8", 3),
     }
 
@@ -320,7 +320,7 @@ def test_names_are_fixed_length_and_may_be_empty() -> None:
     assert layouts.names_table([b"a", b"bcd"]).dtype == "S3"
     assert layouts.names_table([b"", b""]).dtype == "S1"
     assert (layouts.names_table([]).shape, layouts.names_table([]).dtype) == ((0,), np.dtype("S1"))
-    marked = h5py.check_string_dtype(layouts.names_table((b"cat",), text=True).dtype)
+    marked = h5py.check_string_dtype(layouts.names_table((b"cat",)).dtype)
     assert (marked.encoding, marked.length) == ("utf-8", 3)
 
 

@@ -237,8 +237,8 @@ def _write_attributes(place: Any, attributes: Mapping[str, Any]) -> None:
             place.attrs.create(name, fixed)
 
 
-def names_table(values: list[bytes] | tuple[bytes, ...], *, text: bool = False) -> Array:
-    """A fixed-length table of names: bytes, or UTF-8 as HDF5 marks it (`text`)."""
+def names_table(values: list[bytes] | tuple[bytes, ...]) -> Array:
+    """A fixed-length table of names: their bytes as they are, marked as UTF-8, which is what viewers take them for."""
     width = max([1, *map(len, values)])
     table = np.array(values, dtype=f"S{width}") if values else np.empty(0, f"S{width}")
-    return table.astype(h5py.string_dtype("utf-8", width)) if text else table
+    return table.astype(h5py.string_dtype("utf-8", width))

@@ -139,14 +139,14 @@ def file_tables(
     They are of the same shapes whether digests and `total` are filled or not.
     """
     tables = rows.tables(recipe)
-    tables["classes"] = layout.names_table(recipe.classes, text=True)
+    tables["classes"] = layout.names_table(recipe.classes)
     if recipe.splits:
-        tables["splits"] = layout.names_table(recipe.splits, text=True)
+        tables["splits"] = layout.names_table(recipe.splits)
     tables |= sources.tables()
     tables |= {
         "skipped/path": layout.names_table([one.path for one in skipped]),
-        "skipped/reason": layout.names_table([one.reason.encode() for one in skipped], text=True),
-        "skipped/kind": layout.names_table([one.kind.encode() for one in skipped], text=True),
+        "skipped/reason": layout.names_table([one.reason.encode() for one in skipped]),
+        "skipped/kind": layout.names_table([one.kind.encode() for one in skipped]),
     }
     return tables | _stats_tables(recipe, total) | dict(more or {})
 
