@@ -21,6 +21,8 @@ from photos import crops, shards
 
 import patchcli
 from patchcli.errors import DamagedFile
+from patchcli.io.anatomy import check_structure
+from patchcli.io.layout import lay_out
 
 LIBVER = ("v110", "v110")
 PATCH = 16
@@ -562,6 +564,64 @@ def test_other_ways_to_keep_hdf5_end_in_words(seeds: Seeds, server: Server, fold
             assert not done.wrong, (path.name, use, done.wrong, done.stderr)
             if path.name != "latest.h5":
                 assert done.exit_code in (1, 4) or use in ("inspect", "inspect --json"), (path.name, use)
+
+
+# --- trees and heaps, with checksums that are right
+
+
+STRUCTURES: dict[str, tuple[str, bytes, int, int, int]] = {
+    "a tree of nodes without bytes": ("gray", b"BTHD", 6, 4, 0),
+    "a tree of nodes of gigabytes": ("gray", b"BTHD", 6, 4, 1 << 31),
+    "a tree of records without bytes": ("gray", b"BTHD", 10, 2, 0),
+    "a tree of many levels": ("gray", b"BTHD", 12, 2, 60_000),
+    "a tree of another kind": ("gray", b"BTHD", 5, 1, 8),
+    "a tree of more records than a node holds": ("gray", b"BTHD", 24, 2, 60_000),
+    "a tree that begins nowhere": ("gray", b"BTHD", 16, 8, 1 << 40),
+    "a leaf of another kind": ("gray", b"BTLF", 5, 1, 8),
+    "a leaf that leads out of its heap": ("gray", b"BTLF", 11, 4, 1 << 31),
+    "a heap of no width": ("gray", b"FRHP", 110, 2, 0),
+    "a heap of blocks of gigabytes": ("gray", b"FRHP", 112, 8, 1 << 40),
+    "a heap that counts tiny objects": ("gray", b"FRHP", 102, 8, 1 << 40),
+    "a heap that counts huge objects": ("gray", b"FRHP", 86, 8, 1 << 40),
+    "a heap under a filter": ("gray", b"FRHP", 7, 2, 9),
+    "a heap whose block is none": ("gray", b"FRHP", 132, 8, 48),
+    "a block of another heap": ("gray", b"FHDB", 5, 8, 48),
+    "a heap of many rows": ("index", b"FRHP", 140, 2, 60_000),
+    "a table of another heap": ("index", b"FHIB", 5, 8, 48),
+    "chunks without end": ("chunks", b"FAHD", 8, 8, 1 << 40),
+    "chunks of entries that are too large": ("chunks", b"FAHD", 6, 1, 255),
+    "chunks on pages without end": ("chunks", b"FAHD", 7, 1, 60),
+    "a root that is itself": ("gray", b"\x89HDF", 36, 8, 0),
+    "a root beyond the end": ("gray", b"\x89HDF", 36, 8, 1 << 62),
+    "a file that begins elsewhere": ("gray", b"\x89HDF", 12, 8, 4096),
+    "a file that goes on elsewhere": ("gray", b"\x89HDF", 20, 8, 4096),
+    "numbers of 64 bytes": ("gray", b"\x89HDF", 9, 1, 64),
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_what_hdf5_dies_of_is_refused_before_it_is_asked(name: str, seeds: Seeds, server: Server, folder: Path) -> None:
+    seed, signature, offset, width, value = STRUCTURES[name]
+    content = bytearray(seeds[seed].read_bytes())
+    blocks = [block for block in checked_blocks(bytes(content)) if content[block.start :].startswith(signature)]
+    for block in blocks:
+        content[block.start + offset : block.start + offset + width] = value.to_bytes(width, "little")
+        block.mend(content)
+    assert blocks
+    path = copy(seeds[seed], folder)
+    path.write_bytes(content)
+    check_refused(server, path, "not made by patchcli: ")
+
+
+def test_long_settings_and_many_tables_are_stored_as_they_may_be(tmp_path: Path) -> None:
+    """HDF5 keeps long attributes in yet another way, and many tables in trees: these are files of ours."""
+    for n_characters in (3_000, 5_000, 60_000, 70_000, 3_000_000):
+        for n_tables in (0, 35):
+            attributes = {f"a{number}": "x" * n_characters for number in range(10)}
+            tables = {f"measures/{number}": np.zeros(9, "f4") for number in range(n_tables)}
+            laid = lay_out(attributes, None, {"labels": np.zeros(9, "i8"), **tables})
+            (tmp_path / "a.h5").write_bytes(laid.tail(0))
+            check_structure(os.fsencode(tmp_path / "a.h5"))
 
 
 # --- pixels

@@ -133,7 +133,7 @@ def _facts(file: h5py.File, path: bytes) -> Facts:
             offset=offset,
             compression=compression,
         )
-    except (LookupError, ArithmeticError, ValueError, TypeError, RecursionError) as error:
+    except (LookupError, ArithmeticError, ValueError, TypeError, RuntimeError) as error:  # the last is HDF5's own
         raise DamagedFile(f"{shown}: what the file says of itself is not consistent ({error!r:.200})") from None
     return facts
 
