@@ -116,7 +116,7 @@ class _Command(click.Command):
 )
 @options.debug
 @options.version
-def command(file: str, json: bool, **asked: Any) -> None:
+def command(file: str, **asked: Any) -> None:
     """Show what is in FILE.h5: classes, splits, geometry, statistics, losses, shards, the commands that made it.
 
     \b
@@ -135,7 +135,7 @@ def command(file: str, json: bool, **asked: Any) -> None:
     _check(asked)
     verification = _verify(file, asked) if asked["verify"] else None
     found = _look(file, verification, asked)
-    say(_text(found, json))
+    say(_text(found, json=asked["json"]))
     _judge(file, found)
 
 
@@ -177,7 +177,7 @@ def _verify(file: str, asked: dict[str, Any]) -> Verification:
 
 def _look(file: str, verification: Verification | None, asked: dict[str, Any]) -> Any:
     """The record of all that was asked for."""
-    from patchcli.io.patchfile import is_foreign
+    from patchcli.io.foreign import is_foreign, look_at
     from patchcli.report.summary import inspect_file
 
     path = os.fsencode(file)
@@ -187,30 +187,31 @@ def _look(file: str, verification: Verification | None, asked: dict[str, Any]) -
         if verification is not None and not verification.ok:
             from patchcli.inspected import Unreadable
 
-            return Unreadable(file, verification)
-        if not is_foreign(path) or _draws(asked):
+            drawn = "nothing was drawn or selected: the tables of the file cannot be used"
+            notes = (*verification.notes, *[drawn] * _draws(asked))
+            return Unreadable(file, replace(verification, notes=notes))
+        if verification is not None or _draws(asked) or not is_foreign(path):
             raise
-        from patchcli.io.foreign import look_at
-
         return look_at(path)
     return _drawn(replace(found, verification=verification), asked)
 
 
 def _draws(asked: dict[str, Any]) -> bool:
-    return any(asked[name] for name in ("verify", "patch", "where", "sheet", "overlay", "html"))
+    return any(asked[name] for name in ("patch", "where", "sheet", "overlay", "html"))
 
 
 def _drawn(found: Inspection, asked: dict[str, Any]) -> Inspection:
     """The record with selections, after pictures and pages were written."""
-    if not (asked["patch"] or asked["where"] or asked["sheet"] or asked["overlay"] or asked["html"]):
+    if not _draws(asked):
         return found
     from patchcli.report.pictures import Asked, draw
 
     names = ("where", "patch", "sheet", "html", "overlay", "per_class", "seed", "source", "max_pixels")
-    return draw(found, Asked(**{name: asked[name] for name in names}))
+    wanted = Asked(**{name: asked[name] for name in names})
+    return draw(found, replace(wanted, most_listed=sys.maxsize) if asked["json"] else wanted)
 
 
-def _text(found: Any, json: bool) -> str:
+def _text(found: Any, *, json: bool) -> str:
     from patchcli.inspected import Inspection, Unreadable
     from patchcli.report.page import inspection_lines, plain, verification_lines
     from patchcli.report.text import as_json_text

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from patchcli.inspected import Inspection
 from patchcli.report.charts import ceiling, histogram, svg
 from patchcli.report.histograms import BINS, Histograms
-
-_NAMES: Final = {1: ("gray",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
+from patchcli.report.text import channel_names
 
 
 def channels(found: Inspection, counted: Histograms | None) -> list[dict[str, Any]]:
     """Statistics of each channel, and its histogram."""
     n = found.patch_shape[2]
-    names = _NAMES.get(n, tuple(f"channel {number}" for number in range(n)))
+    names = channel_names(n)
     rows: list[dict[str, Any]] = []
     for number, name in enumerate(names):
         digits = 4 if found.dtype == "float32" else 2

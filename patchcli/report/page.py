@@ -8,7 +8,17 @@ from textwrap import shorten, wrap
 from typing import Any, Final, Literal
 
 from patchcli.inspected import Finding, InspectedClass, Inspection, PatchFacts, Selection, Verification
-from patchcli.report.text import aligned, argument, channels_name, left_out_facts, pair, pipeline_facts, size, table
+from patchcli.report.text import (
+    aligned,
+    argument,
+    channel_names,
+    channels_name,
+    left_out_facts,
+    pair,
+    pipeline_facts,
+    size,
+    table,
+)
 
 Tone = Literal["strong", "faint", "good", "bad"]
 Ink = Callable[[str, Tone], str]
@@ -20,7 +30,6 @@ _LINES_SHOWN: Final = 3  # of each kind that has no bound of its own
 _AUGMENT_SHOWN: Final = 8
 _COMMANDS_SHOWN: Final = 5
 _WIDTH: Final = 100
-_RED_GREEN_BLUE: Final = ("red", "green", "blue", "alpha")
 _ROLES: Final = {"single": "", "index": "", "shard": ", one shard of a larger set"}
 _ROWS_SHOWN: Final = 5
 _MEASURABLE: Final = 10**8  # bytes; of fewer, a rate is mostly start-up
@@ -119,12 +128,6 @@ def channel_rows(found: Inspection) -> list[tuple[str, ...]]:
     return rows
 
 
-def channel_names(channels: int) -> tuple[str, ...]:
-    """What the channels of a patch are called."""
-    known = {1: ("gray",), 3: _RED_GREEN_BLUE[:3], 4: _RED_GREEN_BLUE}
-    return known.get(channels, tuple(f"channel {number}" for number in range(channels)))
-
-
 def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
     yield "geometry", _geometry(found)
     if found.split_patches:
@@ -194,7 +197,7 @@ def _augmentations(said: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
 
 def _how(said: dict[str, Any]) -> str:
     parts = [f"{said['copies']:,} cop{'y' if said['copies'] == 1 else 'ies'} of each patch"]
-    parts += ["classes made even"] * said["balance"]
+    parts[0] += " of the largest class, the others made even" * said["balance"]
     parts += ["the patches themselves left out"] * (not said["keep_original"])
     parts += [f"of split {said['only_split']} alone"] if said["only_split"] else []
     return ", ".join([*parts, f"seed {said['seed']}"])

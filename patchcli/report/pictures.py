@@ -17,10 +17,10 @@ from patchcli.report.overlay import choose_sources, overlay
 from patchcli.report.preview import check_sheet
 from patchcli.report.selected import select, selected_rows, write_patch
 from patchcli.report.sheet import class_sheet
+from patchcli.specs import MAX_PIXELS
 
 _OVERLAY: Final = "overlay.png"
 _OVERLAYS_OF_A_PAGE: Final = 3
-_PATCHES_LISTED: Final = 20
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Asked:
         Folder that the data set was cut from.
     max_pixels : int
         Of an image that is opened.
+    most_listed : int
+        Of the patches that `where` selects.
     """
 
     where: Sequence[str] = ()
@@ -52,7 +54,8 @@ class Asked:
     per_class: int = 8
     seed: int = 0
     source: str | None = None
-    max_pixels: int = 0
+    max_pixels: int = MAX_PIXELS
+    most_listed: int = 20
 
 
 def draw(found: Inspection, asked: Asked) -> Inspection:
@@ -69,10 +72,10 @@ def draw(found: Inspection, asked: Asked) -> Inspection:
     written: list[Written] = []
     if asked.patch is not None:
         row, path = asked.patch
-        found = replace(found, selection=select(data, where=(), patch=row, most=1))
+        found = replace(found, selection=select(data, patch=row))
         written.append(write_patch(data, row, path))
     elif asked.where:
-        found = replace(found, selection=select(data, where=asked.where, patch=None, most=_PATCHES_LISTED))
+        found = replace(found, selection=select(data, where=asked.where, most=asked.most_listed))
     rows = selected_rows(data, asked.where) if asked.where else None
     if asked.sheet is not None:
         canvas, shows = class_sheet(data, per_class=asked.per_class, seed=asked.seed, rows=rows)
@@ -86,15 +89,15 @@ def draw(found: Inspection, asked: Asked) -> Inspection:
     if asked.html is not None:
         images = images or choose_sources(data, str(_OVERLAYS_OF_A_PAGE), asked.seed)
         canvas, shows = class_sheet(data, per_class=asked.per_class, seed=asked.seed, rows=rows)
-        drawn = (overlay(data, [image], root=root, max_pixels=asked.max_pixels) for image in images)
+        outlined = [overlay(data, images, root=root, max_pixels=asked.max_pixels)] if images else []
         text = html_report(
             found,
             sheet=(canvas.png(), shows),
-            overlays=[(one.png(), about) for one, about in drawn],
+            overlays=[(one.png(), about) for one, about in outlined],
             histograms=channel_histograms(data, seed=asked.seed),
         )
         write_html(os.fsencode(asked.html), text)
-        written.append(Written(asked.html, "everything on one page"))
+        written.append(Written(asked.html, "all of this on one page, with pictures and histograms"))
     return replace(found, written=tuple(written))
 
 

@@ -22,6 +22,7 @@ _CLASSES_SHOWN = 24
 _WIDTH = 100
 _SHARDS_SHOWN = 5
 _VERBS = {"made": "", "already done": " (already done)", "planned": " (dry run, nothing written)"}
+_EACH_CHANNEL = {1: ("gray",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
 _CHANNELS = {1: "gray", 3: "RGB", 4: "RGBA"}
 
 
@@ -209,6 +210,11 @@ def _rate(summary: ExtractSummary | AugmentSummary) -> str:
 def channels_name(channels: int) -> str:
     """What a number of channels is called."""
     return _CHANNELS.get(channels, f"{channels} channels")
+
+
+def channel_names(channels: int) -> tuple[str, ...]:
+    """What each of them is called."""
+    return _EACH_CHANNEL.get(channels, tuple(f"channel {number}" for number in range(channels)))
 
 
 def pair(values: tuple[int, int]) -> str:
