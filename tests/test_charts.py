@@ -19,8 +19,8 @@ from photos import retyped, shards, table
 
 import patchcli
 from patchcli.io.dataset import Dataset
-from patchcli.report.charts import bar, ceiling, columns, histogram, swatch
-from patchcli.report.histograms import Histograms, channel_histograms
+from patchcli.report.html.charts import bar, ceiling, columns, histogram, swatch
+from patchcli.report.html.histograms import Histograms, channel_histograms
 
 SVG = "{http://www.w3.org/2000/svg}"
 

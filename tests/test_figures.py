@@ -20,8 +20,8 @@ from PIL import Image
 from patchcli.errors import OutputConflict, UsageError
 from patchcli.io.canvas import Canvas, Style, escaped, is_drawn, shortened, text_width, wrapped
 from patchcli.io.publish import new_run
-from patchcli.report.figures import SheetRow, contact_sheet
-from patchcli.report.levels import for_the_eye
+from patchcli.report.drawing.contact import SheetRow, contact_sheet
+from patchcli.report.drawing.levels import for_the_eye
 from patchcli.report.preview import check_sheet
 
 Array = npt.NDArray[Any]

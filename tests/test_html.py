@@ -23,9 +23,9 @@ from patchcli.errors import NotEnoughSpace, UsageError
 from patchcli.inspected import Finding, InspectedClass, Inspection, ShardState, Verification
 from patchcli.io.canvas import Canvas
 from patchcli.io.dataset import Dataset
-from patchcli.report.histograms import channel_histograms
-from patchcli.report.html import check_html, html_report, write_html
-from patchcli.report.sheet import class_sheet
+from patchcli.report.drawing.sheet import class_sheet
+from patchcli.report.html.histograms import channel_histograms
+from patchcli.report.html.page import check_html, html_report, write_html
 from patchcli.report.summary import inspect_file
 from patchcli.summaries import LeftOut
 

@@ -26,11 +26,11 @@ from patchcli.io.canvas import Canvas
 from patchcli.io.dataset import Dataset
 from patchcli.io.headers import Unreadable
 from patchcli.io.originals import decode_file
-from patchcli.report.covered import Windows
-from patchcli.report.legend import plan_legend
-from patchcli.report.outlines import LINE, ONE, OPEN, PAD, draw_windows
-from patchcli.report.overlay import choose_sources, overlay
-from patchcli.report.style import MARGIN
+from patchcli.report.drawing.covered import Windows
+from patchcli.report.drawing.legend import plan_legend
+from patchcli.report.drawing.outlines import LINE, ONE, OPEN, PAD, draw_windows
+from patchcli.report.drawing.overlay import choose_sources, overlay
+from patchcli.report.drawing.style import MARGIN
 from patchcli.specs import Edge, Size
 
 Array = npt.NDArray[Any]

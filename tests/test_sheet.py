@@ -23,10 +23,10 @@ from patchcli.choice import in_turn, name_ranks, row_ranks, spread
 from patchcli.errors import DamagedFile
 from patchcli.io.canvas import Canvas
 from patchcli.io.dataset import Dataset
-from patchcli.report.blocks import Blocks, plan_blocks
-from patchcli.report.levels import averaged, look_at
-from patchcli.report.sheet import class_sheet
-from patchcli.report.style import HAIRLINE
+from patchcli.report.drawing.blocks import Blocks, plan_blocks
+from patchcli.report.drawing.levels import averaged, look_at
+from patchcli.report.drawing.sheet import class_sheet
+from patchcli.report.drawing.style import HAIRLINE
 
 Array = npt.NDArray[Any]
 Row = tuple[int, bytes, int, int]

@@ -156,7 +156,7 @@ def _check(asked: dict[str, Any]) -> None:
         for picture in filter(None, pictures):
             check_sheet(picture)
     if asked["html"]:
-        from patchcli.report.html import check_html
+        from patchcli.report.html.page import check_html
 
         check_html(asked["html"])
 

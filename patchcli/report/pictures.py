@@ -11,12 +11,12 @@ from patchcli.errors import UsageError
 from patchcli.inspected import Inspection, Written
 from patchcli.io.dataset import Dataset
 from patchcli.io.publish import new_run
-from patchcli.report.histograms import channel_histograms
-from patchcli.report.html import html_report, write_html
-from patchcli.report.overlay import choose_sources, overlay
+from patchcli.report.drawing.overlay import choose_sources, overlay
+from patchcli.report.drawing.sheet import class_sheet
+from patchcli.report.html.histograms import channel_histograms
+from patchcli.report.html.page import html_report, write_html
 from patchcli.report.preview import check_sheet
 from patchcli.report.selected import select, selected_rows, write_patch
-from patchcli.report.sheet import class_sheet
 from patchcli.specs import MAX_PIXELS
 
 _OVERLAY: Final = "overlay.png"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from patchcli.errors import UsageError
 from patchcli.io.canvas import is_drawn
 from patchcli.io.publish import new_run
-from patchcli.report.figures import SheetRow, contact_sheet
+from patchcli.report.drawing.contact import SheetRow, contact_sheet
 from patchcli.summaries import Drawn, Sampled
 
 

@@ -16,7 +16,7 @@ from patchcli.io.h5 import Array
 from patchcli.io.listed import ListedShard, listed_shards
 from patchcli.io.publish import new_run
 from patchcli.records import show
-from patchcli.report.levels import for_the_eye
+from patchcli.report.drawing.levels import for_the_eye
 from patchcli.report.preview import check_sheet
 from patchcli.selection import Columns, rows
 from patchcli.specs import PLUGGED

@@ -17,11 +17,11 @@ from patchcli.errors import UsageError
 from patchcli.io.canvas import Canvas, resized, shortened, wrapped
 from patchcli.io.dataset import Dataset
 from patchcli.records import show
-from patchcli.report.legend import draw_legend, plan_legend
-from patchcli.report.levels import Look, look_at
-from patchcli.report.outlines import BLANK, draw_windows
-from patchcli.report.scenes import Scene, from_folder, from_patches, scene
-from patchcli.report.style import (
+from patchcli.report.drawing.legend import draw_legend, plan_legend
+from patchcli.report.drawing.levels import Look, look_at
+from patchcli.report.drawing.outlines import BLANK, draw_windows
+from patchcli.report.drawing.scenes import Scene, from_folder, from_patches, scene
+from patchcli.report.drawing.style import (
     HAIRLINE,
     MARGIN,
     NARROWEST,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.io.canvas import Color
-from patchcli.report.covered import Windows
+from patchcli.report.drawing.covered import Windows
 from patchcli.specs import Size
 
 Array = npt.NDArray[Any]

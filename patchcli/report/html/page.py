@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from patchcli.errors import UsageError
 from patchcli.inspected import Inspection
 from patchcli.io.publish import Draft, new_run, write_error
-from patchcli.report import chapters
-from patchcli.report.channels import channels
-from patchcli.report.histograms import Histograms
+from patchcli.report.html import chapters
+from patchcli.report.html.channels import channels
+from patchcli.report.html.histograms import Histograms
 
 if TYPE_CHECKING:
     import jinja2

@@ -14,10 +14,10 @@ from patchcli.errors import DamagedFile
 from patchcli.io.dataset import Dataset
 from patchcli.io.originals import original
 from patchcli.records import show
-from patchcli.report.covered import Windows
-from patchcli.report.levels import averaged
-from patchcli.report.reading import readable
-from patchcli.report.style import visible_name
+from patchcli.report.drawing.covered import Windows
+from patchcli.report.drawing.levels import averaged
+from patchcli.report.drawing.reading import readable
+from patchcli.report.drawing.style import visible_name
 from patchcli.specs import Size
 
 Array = npt.NDArray[Any]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from patchcli.io.canvas import Canvas, text_width
-from patchcli.report.outlines import swatch
-from patchcli.report.style import SUBTITLE
+from patchcli.report.drawing.outlines import swatch
+from patchcli.report.drawing.style import SUBTITLE
 from patchcli.specs import Size
 
 _LINE: Final = 28

@@ -14,11 +14,11 @@ from patchcli.choice import patch_ranks, spread
 from patchcli.io.canvas import Canvas, shortened, text_width
 from patchcli.io.dataset import Dataset
 from patchcli.records import show
-from patchcli.report.blocks import Blocks, plan_blocks
-from patchcli.report.figures import scale_note
-from patchcli.report.levels import Look, averaged, look_at
-from patchcli.report.reading import readable
-from patchcli.report.style import (
+from patchcli.report.drawing.blocks import Blocks, plan_blocks
+from patchcli.report.drawing.contact import scale_note
+from patchcli.report.drawing.levels import Look, averaged, look_at
+from patchcli.report.drawing.reading import readable
+from patchcli.report.drawing.style import (
     HAIRLINE,
     INK,
     MARGIN,

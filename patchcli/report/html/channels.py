@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from patchcli.inspected import Inspection
-from patchcli.report.charts import ceiling, histogram, svg
-from patchcli.report.histograms import BINS, Histograms
+from patchcli.report.html.charts import ceiling, histogram, svg
+from patchcli.report.html.histograms import BINS, Histograms
 from patchcli.report.text import channel_names
 
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from patchcli.io.canvas import Canvas, Style, shortened, text_width
-from patchcli.report.levels import for_the_eye
-from patchcli.report.style import (
+from patchcli.report.drawing.levels import for_the_eye
+from patchcli.report.drawing.style import (
     HAIRLINE,
     HEADING,
     MARGIN,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from patchcli.inspected import Inspection
 from patchcli.records import show
-from patchcli.report.charts import bar, columns, svg, swatch
+from patchcli.report.html.charts import bar, columns, svg, swatch
 from patchcli.report.text import argument, channels_name, pair
 from patchcli.summaries import setting_text
 

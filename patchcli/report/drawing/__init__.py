@@ -1,0 +1,1 @@
+"""Pictures: contact sheets, and images with their patches outlined."""
