@@ -4,6 +4,7 @@
 
     patchcli.extract("data/", "out.h5", patch=64, overlap=0.5)
     patchcli.augment("out.h5", "more.h5", rotation_range=20, horizontal_flip=True, copies=4)
+    patchcli.verify("out.h5").ok
     ps = patchcli.open("out.h5")
     ps[0], ps.labels[0], ps.classes
 
@@ -16,13 +17,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Augmented", "PatchSet", "__version__", "augment", "extract", "open"]
+__all__ = ["Augmented", "PatchSet", "__version__", "augment", "extract", "inspect", "open", "verify"]
 
 if TYPE_CHECKING:
     from patchcli.readers.arrays import PatchSet, open
     from patchcli.readers.augmented import Augmented
+    from patchcli.report.summary import inspect
     from patchcli.run.augment import augment
     from patchcli.run.extract import extract
+    from patchcli.run.verify import verify
 
 _PLACES = {
     "Augmented": "patchcli.readers.augmented",
@@ -30,6 +33,8 @@ _PLACES = {
     "open": "patchcli.readers.arrays",
     "augment": "patchcli.run.augment",
     "extract": "patchcli.run.extract",
+    "inspect": "patchcli.report.summary",
+    "verify": "patchcli.run.verify",
 }
 
 

@@ -25,14 +25,14 @@ from patchcli.copies import AugmentSpec
 from patchcli.errors import UsageError
 from patchcli.io.headers import parse_color
 from patchcli.plan import canonical
-from patchcli.report.summary import inspect_file
+from patchcli.report.summary import inspect
 from patchcli.specs import ExtractSpec, Size
 
 BIN = os.path.dirname(sys.executable)
 
 
 def said(out: Path) -> tuple[str, ...]:
-    return inspect_file(os.fsencode(out)).command
+    return inspect(os.fsencode(out)).command
 
 
 def invoke(words: list[str]) -> Result:

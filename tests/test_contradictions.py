@@ -20,7 +20,7 @@ import patchcli
 from patchcli.errors import DamagedFile
 from patchcli.inspected import Inspection
 from patchcli.report.page import inspection_lines
-from patchcli.report.summary import inspect_file
+from patchcli.report.summary import inspect
 from patchcli.report.text import as_json_text
 
 Change = Callable[[h5py.File], None]
@@ -41,7 +41,7 @@ def plain(cut_splits: Path) -> Path:
 
 def inspected(path: Path) -> Inspection:
     """The record, after it was printed in every form."""
-    found = inspect_file(os.fsencode(path))
+    found = inspect(os.fsencode(path))
     assert all(line.isprintable() for line in inspection_lines(found))
     json.loads(as_json_text(found), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     return found

@@ -26,7 +26,7 @@ from patchcli.io.dataset import Dataset
 from patchcli.report.drawing.sheet import class_sheet
 from patchcli.report.html.histograms import channel_histograms
 from patchcli.report.html.page import check_html, html_report, write_html
-from patchcli.report.summary import inspect_file
+from patchcli.report.summary import inspect
 from patchcli.summaries import LeftOut
 
 HOSTILE = (
@@ -54,7 +54,7 @@ def moved(made: Path, folder: Path) -> Path:
 
 
 def inspected(path: Path) -> Inspection:
-    return inspect_file(os.fsencode(path))
+    return inspect(os.fsencode(path))
 
 
 def report(found: Inspection, **given: Any) -> str:

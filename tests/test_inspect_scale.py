@@ -20,7 +20,7 @@ from patchcli.grid import cover, plan_grid
 from patchcli.io.dataset import Dataset
 from patchcli.io.patchfile import read_names
 from patchcli.report.selected import select
-from patchcli.report.summary import inspect_file
+from patchcli.report.summary import inspect
 from patchcli.specs import Size
 
 MOST_BYTES = 300_000_000
@@ -52,7 +52,7 @@ def test_many_images_are_covered_as_each_of_them(sizes: list[Size], patch: Size,
 @pytest.mark.parametrize(("images", "patches", "copies"), [(120, 20, 0), (60, 10, 3), (70, 1, 0)])
 def test_an_index_comes_to_what_its_tables_say(tmp_path: Path, images: int, patches: int, copies: int) -> None:
     n = write_index(tmp_path / "big.h5", images=images, patches=patches, copies=copies)
-    found = inspect_file(os.fsencode(tmp_path / "big.h5"))
+    found = inspect(os.fsencode(tmp_path / "big.h5"))
     assert (found.patches, found.images, len(found.classes)) == (n, images, 50)
     tables = Dataset(os.fsencode(tmp_path / "big.h5")).tables
     columns = zip(*(tables[f"sources/{name}"].tolist() for name in ("label", "width", "height")), strict=True)

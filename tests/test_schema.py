@@ -23,7 +23,7 @@ from patchcli.foreign import ForeignFile
 from patchcli.inspected import Inspection, Unreadable, Verification
 from patchcli.io.dataset import Dataset
 from patchcli.report.selected import select, write_patch
-from patchcli.report.summary import inspect_file
+from patchcli.report.summary import inspect
 from patchcli.report.text import as_json_text, json_schema
 from patchcli.run.verify import verify
 
@@ -137,7 +137,7 @@ def test_it_is_a_schema(schema: Any) -> None:
 
 
 def inspected(path: Path) -> Inspection:
-    return inspect_file(os.fsencode(path))
+    return inspect(os.fsencode(path))
 
 
 def test_what_is_printed_of_data_sets(

@@ -25,7 +25,7 @@ from patchcli.io.dataset import Dataset
 from patchcli.records import show
 from patchcli.report.page import inspection_lines
 from patchcli.report.selected import select, write_patch
-from patchcli.report.summary import inspect_file
+from patchcli.report.summary import inspect
 from patchcli.selection import Columns, rows
 from patchcli.where import KEYS, Where
 
@@ -238,7 +238,7 @@ def test_px_outside_the_image_are_those_of_the_account(tree: Tree, tmp_path: Pat
     patchcli.extract(tree("a/1.png", "b/2.png", size=(50, 37)), out, patch=(16, 20), stride=15, edge=edge)
     data = Dataset(os.fsencode(out))
     patches = select(data, where=[], most=10**6).patches
-    found = inspect_file(os.fsencode(out))
+    found = inspect(os.fsencode(out))
     assert sum(one.pixels_outside for one in patches) == found.pixels_padded
     assert (found.pixels_padded > 0) == (edge != "shift")
 
@@ -311,7 +311,7 @@ def test_a_page_of_a_patch_and_of_a_selection(cut_splits: Path) -> None:
 
 
 def page_of(path: Path, selection: Selection) -> list[str]:
-    return list(inspection_lines(replace(inspect_file(os.fsencode(path)), selection=selection)))
+    return list(inspection_lines(replace(inspect(os.fsencode(path)), selection=selection)))
 
 
 @pytest.mark.parametrize("mode", ["gray", "rgb", "rgba"])

@@ -178,11 +178,11 @@ def _verify(file: str, asked: dict[str, Any]) -> Verification:
 def _look(file: str, verification: Verification | None, asked: dict[str, Any]) -> Any:
     """The record of all that was asked for."""
     from patchcli.io.foreign import is_foreign, look_at
-    from patchcli.report.summary import inspect_file
+    from patchcli.report.summary import inspect
 
     path = os.fsencode(file)
     try:
-        found = inspect_file(path)
+        found = inspect(path)
     except DamagedFile:
         if verification is not None and not verification.ok:
             from patchcli.inspected import Unreadable

@@ -27,8 +27,10 @@ _NOT_SHOWN: Final = ("coords", "source", "sources/path", "sources/sha256", "sour
 _LIMIT: Final = re.compile(r"more than ([\d,]{1,30}) px, see --max-pixels$")
 
 
-def inspect_file(path: bytes) -> Inspection:
-    """Look into a patchcli file: index, single file or shard.
+def inspect(path: str | bytes | os.PathLike[str]) -> Inspection:
+    """Look into a patchcli file, index, single file or shard: what `patchcli inspect` shows, as a record.
+
+    No pixel is read; `patchcli.verify` does that.
 
     Raises
     ------
@@ -36,6 +38,7 @@ def inspect_file(path: bytes) -> Inspection:
     DamagedFile
         Not a patchcli file, or one whose tables and settings contradict each other.
     """
+    path = os.fsencode(path)
     data = Dataset(path)
     for name in _NOT_SHOWN:  # read for their checksums alone
         del data.tables[name]

@@ -121,6 +121,8 @@ def recut_tasks(
     note = f"{n_copies:,} copies made by augment were not compared with the images" if n_copies else ""
     if choice.sample is not None and choice.sample < len(rows):
         rows = np.sort(np.random.default_rng(choice.seed).choice(rows, choice.sample, replace=False))
+    if not rows.size:
+        return [], note
     source = tables["source"][rows]
     order = np.argsort(source, kind="stable")
     numbers, starts = np.unique(source[order], return_index=True)
