@@ -158,6 +158,52 @@ def test_rows_are_those_of_the_slow_way(
     assert Where.of(str(where)) == where  # what is shown can be said again
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('class="""q"""', [3]),
+        ('class="a,b"|"a=b|c"', [1, 2]),
+        ("class=a=b", None),
+        ("class=*", [7]),
+        ('class="*"', [7]),
+        ('class=" "', [9]),
+        ("class=class=x", [10]),
+        ('source="*"*', [7]),
+        ('source=*"?"*', [8]),
+        ("source=[*", [8]),
+        ("source=?/*", [6, 7, 9]),
+        ("source=caf?/*", [4]),
+        ("source=caf????/*", [4]),
+        ("source=tumor/0.png|*1.png|*10.png", [0, 1, 10]),
+        ("source=tumor", []),
+        ("row=1-8|2-3|5", [1, 2, 3, 4, 5, 6, 7, 8]),
+        ("x=1-8|2-3|5", [1, 2, 3, 4, 5, 6, 7, 8]),
+        ("label=9-|0|4|4", [0, 4, 9, 10]),
+        ("label!=1-10", [0]),
+        ("row=5,row=6", []),
+        (" row = 5 | 6 , x != 6 ", [5]),
+        ("shard=1", [3, 4, 5]),
+        ("shard=p-0.h5|2", [0, 1, 2, 6, 7, 8, 9, 10]),
+        ("digest=ffffFFFFffffFFF6", [9]),
+    ],
+)
+def test_what_is_meant(text: str, expected: list[int] | None) -> None:
+    known, ids = columns(len(NAMES), 0), np.arange(len(NAMES))
+    known = replace(
+        known,
+        labels=ids,
+        source=ids,
+        coords=np.stack([ids, ids], axis=1),
+        row_start=np.array([0, 3, 6, 11]),
+        digest=np.uint64(2**64 - 1) - ids.astype(np.uint64),
+    )
+    if expected is None:
+        with pytest.raises(UsageError, match="no class"):
+            rows(Where.of(text), known)
+    else:
+        assert rows(Where.of(text), known).tolist() == expected
+
+
 @given(st.text())
 def test_any_text_is_conditions_or_a_slip(text: str) -> None:
     message = "where "
