@@ -13,7 +13,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
-from patchcli.errors import DamagedFile
+from patchcli.errors import DamagedFile, NotEnoughSpace
 from patchcli.foreign import ForeignFile
 from patchcli.io.patchfile import holds_mark
 
@@ -63,6 +63,8 @@ def look_at(path: bytes) -> ForeignFile:
     FileNotFoundError
     DamagedFile
         Not HDF5, damaged, or such that the HDF5 library crashes, hangs or takes too much memory over it.
+    NotEnoughSpace
+        There is no memory for another process.
     """
     shown = os.fsdecode(path)
     if not stat.S_ISREG(os.stat(path).st_mode):
@@ -79,6 +81,8 @@ def look_at(path: bytes) -> ForeignFile:
         )
     except subprocess.TimeoutExpired:
         raise DamagedFile(f"{shown}: cannot be looked at within {_SECONDS:g} s: damaged, or very large") from None
+    except OSError as error:
+        raise NotEnoughSpace(f"{shown}: no process can be started to look at it ({error.strerror})") from None
     if run.returncode < 0:
         name = signal.strsignal(-run.returncode) or f"signal {-run.returncode}"
         raise DamagedFile(f"{shown}: the HDF5 library died over it ({name}): damaged, or made to do harm")
