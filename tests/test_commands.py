@@ -17,6 +17,7 @@ from conftest import Tree
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from photos import retyped, shards
+from PIL import Image as Pillow
 
 import patchcli
 from patchcli.cli import main
@@ -117,11 +118,13 @@ def test_unreadable_images_that_were_left_out(tree: Tree, tmp_path: Path) -> Non
     assert len(patchcli.open(tmp_path / "small.h5")) == 4
 
 
-def test_a_large_image(tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tree("a/1.png", size=(200, 100))
-    patchcli.extract(root, tmp_path / "out.h5", patch=100, executor="serial")
-    monkeypatch.setattr("patchcli.report.summary.MAX_PIXELS", 19_999)  # in place of an image of 179 million px
-    assert assert_done(tmp_path / "out.h5", {"SRC": root}).endswith(" --max-pixels 20000")
+@pytest.mark.slow
+def test_an_image_larger_than_is_usual(tree: Tree, tmp_path: Path) -> None:
+    root = tree("a/1.png")
+    Pillow.new("1", (14_000, 13_000)).save(root / "a/2.png")
+    run: dict[str, Any] = {"patch": 6000, "mode": "gray", "edge": "pad", "max_pixels": 10**9, "executor": "serial"}
+    patchcli.extract(root, tmp_path / "out.h5", **run)
+    assert assert_done(tmp_path / "out.h5", {"SRC": root}).endswith(" --max-pixels 182000000")
 
 
 def test_a_shard_is_made_by_what_makes_the_data_set(cut_sharded: Path, tmp_path: Path) -> None:
