@@ -362,12 +362,14 @@ def test_names_and_texts_are_shown_escaped(tmp_path: Path) -> None:
         for name in (b"new\nline", b"esc\x1b[31m", b"undecodable\xff", "gut\u00e9".encode()):
             h5py.h5d.create(file.id, name, h5py.h5t.NATIVE_INT8, h5py.h5s.create_simple((2,)))
         file.attrs["name"] = "\x1b]0;title\x07"
+        h5py.h5a.create(file.id, b"a\xff\x1b", h5py.h5t.NATIVE_INT8, h5py.h5s.create(h5py.h5s.SCALAR))
         file.create_dataset("coords", data=grid(0, 0, 2, 2, 9)).attrs.update(
             {"patch_size": 9, "patch_level": 0, "name": "a\nb\x1b"}
         )
     found = look_at(tmp_path / "a.h5")
     assert {"/new\\x0aline", "/esc\\x1b[31m", "/undecodable\\xff", "/gut\u00e9"} <= {one.path for one in found.datasets}
     assert found.facts.slide == "a\\x0ab\\x1b"
+    assert found.attributes == {"name": "\\x1b]0;title\\x07", "a\\xff\\x1b": 0}
     page(found)
 
 
