@@ -66,6 +66,7 @@ class _Command(click.Command):
 )
 @click.option(
     "--where",
+    type=options.LINE,
     multiple=True,
     metavar="KEY=VALUE,...",
     show_default="all",
@@ -85,6 +86,7 @@ class _Command(click.Command):
 )
 @click.option(
     "--overlay",
+    type=options.LINE,
     multiple=True,
     metavar="N|IMAGE|OUT.png",
     show_default="none",

@@ -42,7 +42,7 @@ def _load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> st
     if path is not None:
         ctx.default_map = {
             **(ctx.default_map or {}),
-            **read_config(os.fsencode(path), ctx.info_name or "", *_names(ctx)),
+            **read_config(os.fsencode(path), ctx.info_name or "", *_names(ctx), _several(ctx)),
         }
     return path
 
@@ -61,6 +61,21 @@ def _names(ctx: click.Context) -> tuple[list[str], list[str]]:
     """The options of a command, and those of them that take true or false."""
     options = [param for param in ctx.command.params if isinstance(param, click.Option)]
     return [one.name or "" for one in options], [one.name or "" for one in options if one.is_flag or one.is_bool_flag]
+
+
+def _several(ctx: click.Context) -> list[str]:
+    """The options of a command that take more than one value."""
+    options = [param for param in ctx.command.params if isinstance(param, click.Option)]
+    return [one.name or "" for one in options if one.multiple or one.nargs > 1]
+
+
+class _Line(click.types.StringParamType):
+    """Text of an option that may be repeated: in the environment one value a line, since values may hold blanks."""
+
+    envvar_list_splitter = "\n"
+
+
+LINE = _Line()
 
 
 def config(command: F) -> F:

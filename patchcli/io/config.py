@@ -25,7 +25,9 @@ _LISTED: Final = frozenset(
 """Options that a list makes sense for."""
 
 
-def read_config(path: bytes, command: str, known: Sequence[str], switches: Collection[str]) -> dict[str, Any]:
+def read_config(
+    path: bytes, command: str, known: Sequence[str], switches: Collection[str], several: Collection[str] = ()
+) -> dict[str, Any]:
     """Options for a command from a TOML file.
 
     Parameters
@@ -37,11 +39,14 @@ def read_config(path: bytes, command: str, known: Sequence[str], switches: Colle
         Names of the command's options, with underscores.
     switches : collection of str
         Those of them that take true or false.
+    several : collection of str
+        Those of them that take more than one value.
 
     Returns
     -------
     dict
-        Values as text, as the command line would have them, so that it checks them alike; switches as booleans.
+        Values as text, as the command line would have them, so that it checks them alike; switches as booleans, several
+        values as a list.
 
     Raises
     ------
@@ -57,11 +62,16 @@ def read_config(path: bytes, command: str, known: Sequence[str], switches: Colle
     except OSError as error:
         raise UsageError(f"{shown}: cannot be read: {error.strerror}") from None
     table = content.pop(command, {}) if isinstance(content.get(command), dict) else {}
-    return options_of({**_without_tables(content), **table}, command, known, switches, shown)
+    return options_of({**_without_tables(content), **table}, command, known, switches, shown, several)
 
 
 def options_of(
-    content: Mapping[str, Any], command: str, known: Sequence[str], switches: Collection[str], shown: str
+    content: Mapping[str, Any],
+    command: str,
+    known: Sequence[str],
+    switches: Collection[str],
+    shown: str,
+    several: Collection[str] = (),
 ) -> dict[str, Any]:
     """Options for a command from the content of a file, as `read_config` gives them; `shown` is the file's name."""
     options: dict[str, Any] = {}
@@ -76,7 +86,11 @@ def options_of(
             raise UsageError(f"{place}: {key} is not an option of {command}{nearest(name, offered)}")
         if name in options:
             raise UsageError(f"{place}: {key} stands twice, under another spelling")
-        options[name] = _as_text(name, value, name in switches, place)
+        if name in several:
+            values = value if isinstance(value, list) and value else [value]
+            options[name] = [_as_text(name, one, False, place) for one in values]
+        else:
+            options[name] = _as_text(name, value, name in switches, place)
     return options
 
 

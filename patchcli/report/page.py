@@ -23,11 +23,11 @@ from patchcli.report.text import (
 Tone = Literal["strong", "faint", "good", "bad"]
 Ink = Callable[[str, Tone], str]
 
-_CLASSES_SHOWN: Final = 11
+_CLASSES_SHOWN: Final = 9
 _SPLITS_SHOWN: Final = 4
 _CHANNELS_SHOWN: Final = 4
 _LINES_SHOWN: Final = 3  # of each kind that has no bound of its own
-_AUGMENT_SHOWN: Final = 8
+_AUGMENT_SHOWN: Final = 7
 _COMMANDS_SHOWN: Final = 5
 _WIDTH: Final = 100
 _ROLES: Final = {"single": "", "index": "", "shard": ", one shard of a larger set"}
