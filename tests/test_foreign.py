@@ -26,9 +26,9 @@ from hypothesis.extra import numpy as arrays
 from photos import crops
 from PIL import Image as Pillow
 
-from patchcli.conventions import Values, coordinates, count_labels
 from patchcli.errors import DamagedFile
-from patchcli.foreign import ForeignFile
+from patchcli.foreign.conventions import Values, coordinates, count_labels
+from patchcli.foreign.records import ForeignFile
 from patchcli.io import foreign
 from patchcli.io.foreign import is_foreign
 from patchcli.io.foreign_child import found_in

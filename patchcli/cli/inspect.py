@@ -183,18 +183,20 @@ def _look(file: str, verification: Verification | None, asked: dict[str, Any]) -
     from patchcli.report.summary import inspect
 
     path = os.fsencode(file)
+    if verification is None and is_foreign(path):
+        if _draws(asked):
+            raise DamagedFile(f"{file}: patchcli did not make it: only what it holds can be shown")
+        return look_at(path)
     try:
         found = inspect(path)
     except DamagedFile:
-        if verification is not None and not verification.ok:
-            from patchcli.inspected import Unreadable
-
-            drawn = "nothing was drawn or selected: the tables of the file cannot be used"
-            notes = (*verification.notes, *[drawn] * _draws(asked))
-            return Unreadable(file, replace(verification, notes=notes))
-        if verification is not None or _draws(asked) or not is_foreign(path):
+        if verification is None or verification.ok:
             raise
-        return look_at(path)
+        from patchcli.inspected import Unreadable
+
+        drawn = "nothing was drawn or selected: the tables of the file cannot be used"
+        notes = (*verification.notes, *[drawn] * _draws(asked))
+        return Unreadable(file, replace(verification, notes=notes))
     return _drawn(replace(found, verification=verification), asked)
 
 
@@ -227,7 +229,7 @@ def _text(found: Any, *, json: bool) -> str:
         return "\n".join(verification_lines(found.verification, ink))
     from patchcli.report.foreign import foreign_lines
 
-    return "\n".join(foreign_lines(found))
+    return "\n".join(foreign_lines(found, ink))
 
 
 def _may_color() -> bool:

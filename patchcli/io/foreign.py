@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from patchcli.errors import DamagedFile, NotEnoughSpace
-from patchcli.foreign import ForeignFile
+from patchcli.foreign.records import ForeignFile
 from patchcli.io.patchfile import holds_mark
 
 _SECONDS: Final = 4.0

@@ -19,10 +19,10 @@ import h5py
 import numpy as np
 from h5py import h5s
 
-from patchcli.advice import findings, missing, use
-from patchcli.conventions import Values, facts_of, kind_of, tables_wanted
 from patchcli.errors import DamagedFile
-from patchcli.foreign import ForeignDataset, ForeignFile
+from patchcli.foreign.advice import findings, missing, use
+from patchcli.foreign.conventions import Values, facts_of, kind_of, tables_wanted
+from patchcli.foreign.records import ForeignDataset, ForeignFile
 from patchcli.io.foreign_walk import Walk, is_builtin, short
 from patchcli.io.h5 import open_file
 

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from h5py import h5, h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
 
-from patchcli.foreign import ForeignDataset, LeftAlone
+from patchcli.foreign.records import ForeignDataset, LeftAlone
 from patchcli.records import show
 
 MOST_OBJECTS: Final = 2000

@@ -267,14 +267,6 @@ def read_exactly(fd: int, buffer: memoryview, offset: int, path: bytes) -> None:
         buffer, offset = buffer[n:], offset + n
 
 
-def is_foreign(path: bytes) -> bool:
-    """Whether a file is HDF5 and nothing in it says that patchcli made it."""
-    if not os.path.isfile(path):
-        return False
-    with open(path, "rb") as file:
-        return file.read(8) == b"\x89HDF\r\n\x1a\n" and not holds_mark(path, b"patchset")
-
-
 def holds_mark(path: bytes, mark: bytes) -> bool:
     """Whether the first bytes of a file, damaged or not, hold a mark: a plan's id, or `patchset`."""
     with open(path, "rb") as file:

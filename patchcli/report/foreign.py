@@ -7,7 +7,7 @@ from itertools import islice
 from textwrap import wrap
 from typing import Any, Final
 
-from patchcli.foreign import Coordinates, Facts, ForeignDataset, ForeignFile, Kind, Labels
+from patchcli.foreign.records import Coordinates, Facts, ForeignDataset, ForeignFile, Kind, Labels
 from patchcli.report.page import Ink, plain
 from patchcli.report.text import aligned, channels_name, pair, size, table
 

@@ -14,8 +14,9 @@ from patchcli.consistency import broken_rules, misshapen
 from patchcli.errors import DamagedFile, UsageError
 from patchcli.inspected import Depth, Finding, FindingKind, Verification
 from patchcli.io.checking import Checked, CheckTask, check_file, check_index
+from patchcli.io.foreign import is_foreign
 from patchcli.io.listed import ListedShard, listed_shards
-from patchcli.io.patchfile import Facts, is_foreign, opened, read_tables
+from patchcli.io.patchfile import Facts, opened, read_tables
 from patchcli.leaks import find_twins
 from patchcli.records import ProgressCallback, no_progress, show
 from patchcli.run.agreement import disagreements

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from patchcli.foreign import Facts, ForeignDataset, Kind
+from patchcli.foreign.records import Facts, ForeignDataset, Kind
 
 _FLETCHER32 = 3
 _FREE = frozenset({2, _FLETCHER32})  # filters that do not make data smaller

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.foreign import Coordinates, Facts, ForeignDataset, Kind, Labels, Pair, Pixels
+from patchcli.foreign.records import Coordinates, Facts, ForeignDataset, Kind, Labels, Pair, Pixels
 
 Table = npt.NDArray[np.int64]
 Datasets = Mapping[str, ForeignDataset]
