@@ -19,9 +19,10 @@ from conftest import Tree
 from photos import copied, retyped, shards
 
 import patchcli
-from patchcli.foreign import ForeignFile
+from patchcli.foreign.records import ForeignFile
 from patchcli.inspected import Inspection, Unreadable, Verification
 from patchcli.io.dataset import Dataset
+from patchcli.io.foreign import look_at
 from patchcli.report.selected import select, write_patch
 from patchcli.report.summary import inspect
 from patchcli.report.text import as_json_text, json_schema
@@ -211,7 +212,6 @@ def test_what_is_printed_of_verifications(
 
 
 def test_what_is_printed_of_other_files(valid: Callable[[Any], Any], tmp_path: Path) -> None:
-    look_at = pytest.importorskip("patchcli.io.foreign").look_at
     for number, tables in enumerate(
         (
             {"coords": np.array([[0, 0], [64, 0], [0, 64]])},
