@@ -268,6 +268,11 @@ def read_exactly(fd: int, buffer: memoryview, offset: int, path: bytes) -> None:
 
 
 def holds_mark(path: bytes, mark: bytes) -> bool:
-    """Whether the first bytes of a file, damaged or not, hold a mark: a plan's id, or `patchset`."""
+    """Whether the first or the last bytes of a file, damaged or not, hold a mark: a plan's id, or `patchset`.
+
+    HDF5 puts the attributes of an index, which has more than eight, at its end.
+    """
     with open(path, "rb") as file:
-        return mark in file.read(_HEAD_BYTES)
+        head = file.read(_HEAD_BYTES)
+        file.seek(max(len(head), os.fstat(file.fileno()).st_size - _HEAD_BYTES))
+        return mark in head or mark in file.read(_HEAD_BYTES)

@@ -103,6 +103,8 @@ def draw(found: Inspection, asked: Asked) -> Inspection:
 
 def _overlay(data: Dataset, asked: Asked) -> tuple[list[int], str]:
     """The images to draw, and the picture to write: what names no image of the data set is the picture."""
+    if not asked.overlay:
+        return [], _OVERLAY
     known = set(data.sources.path)
     pictures = [
         value

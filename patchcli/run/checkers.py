@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from patchcli.errors import WorkerDied
@@ -37,7 +38,8 @@ T = TypeVar("T", bound=Sized)
 R = TypeVar("R", bound=Counted)
 
 
-class Outcome(NamedTuple, Generic[T, R]):
+@dataclass(frozen=True)
+class Outcome(Generic[T, R]):
     """What came of the tasks, in the order in which they were done, and those that killed their worker twice."""
 
     done: list[R]
