@@ -5,12 +5,14 @@ A mutation is a function of a file's bytes and a number, so that a failure can b
 
 from __future__ import annotations
 
+import io
 import random
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import h5py
 import numpy as np
 
 SUPERBLOCK: Final = b"\x89HDF\r\n\x1a\n"
@@ -232,12 +234,13 @@ _MEASURES: Final[dict[bytes, Callable[[bytes, int], Iterator[Block]]]] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """A file to be mutated: its bytes, its metadata under checksums, and all places where metadata is."""
+    """A file to be mutated: its bytes, its metadata under checksums, all places of metadata, values under checksums."""
 
     name: str
     content: bytes
     blocks: tuple[Block, ...]
     places: tuple[tuple[int, int], ...]
+    chunks: tuple[tuple[int, int], ...]
 
     @classmethod
     def of(cls, name: str, content: bytes) -> Subject:
@@ -251,15 +254,32 @@ class Subject:
         ]
         if not blocks:  # of the old format, whose headers have no signature
             places += [(at, min(at + 64, len(content))) for at in range(0, min(len(content), 8192), 64)]
-        return cls(name, content, blocks, tuple(sorted(places)))
+        return cls(name, content, blocks, tuple(sorted(places)), _checked_chunks(content))
+
+
+def _checked_chunks(content: bytes) -> tuple[tuple[int, int], ...]:
+    """Where chunks of values begin and end that have their `fletcher32` as the last four bytes."""
+    found: list[tuple[int, int]] = []
+
+    def visit(_: str, place: object) -> None:
+        if isinstance(place, h5py.Dataset) and place.fletcher32:
+            chunks = [place.id.get_chunk_info(k) for k in range(place.id.get_num_chunks())]
+            found.extend((chunk.byte_offset, chunk.byte_offset + chunk.size) for chunk in chunks)
+
+    with h5py.File(io.BytesIO(content)) as file:
+        file.visititems(visit)
+    return tuple(found)
 
 
 def mutated(subject: Subject, number: int, others: Sequence[Subject]) -> tuple[bytes, str]:
     """The mutation of that number: bytes, and what was done in a few words."""
     draw = random.Random(f"{subject.name} {number}")
     content = bytearray(subject.content)
-    if subject.blocks and draw.random() < 0.55:
+    kind = draw.random()
+    if subject.blocks and kind < 0.4:
         said = _clever(content, subject, draw)
+    elif subject.chunks and kind < 0.6:
+        said = _clever_values(content, subject, draw)
     else:
         mutate = draw.choice(_BLIND)
         said = f"{mutate.__name__.strip('_')} {mutate(content, subject, draw, others)}"
@@ -298,6 +318,26 @@ def _clever(content: bytearray, subject: Subject, draw: random.Random) -> str:
         block.mend(content)
         said.append(f"{bytes(subject.content[block.start : block.start + 4])!r}+{at - block.start}")
     return f"clever {', '.join(said)}"
+
+
+def _clever_values(content: bytearray, subject: Subject, draw: random.Random) -> str:
+    """Change values of a table, or compressed pixels, and make their checksum right."""
+    start, stop = draw.choice(subject.chunks)
+    end = stop - 4
+    for _ in range(draw.choice((1, 1, 2, 8))):
+        at = draw.randrange(start, end)
+        if draw.random() < 0.3:
+            content[at] ^= 1 << draw.randrange(8)
+        elif draw.random() < 0.5:
+            width = draw.choice((4, 8))
+            at -= (at - start) % width
+            value = draw.choice(_VALUES_WIDE) & ((1 << 8 * width) - 1)
+            _put(content, at, end, value.to_bytes(width, "little"))
+        else:
+            piece = draw.choice((bytes(64), b"\xff" * 64, b"\x1b[2J\n../", bytes(content[start:end])))
+            _put(content, at, end, piece[: draw.randrange(1, 65)])
+    content[end:stop] = fletcher32(bytes(content[start:end])).to_bytes(4, "little")
+    return f"values of {start} to {stop}"
 
 
 def _put(content: bytearray, at: int, end: int, piece: bytes) -> None:

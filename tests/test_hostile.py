@@ -746,6 +746,9 @@ def test_checksums_of_metadata_are_those_of_hdf5(subjects: list[Subject]) -> Non
         assert found.count(b"OHDR") + found.count(b"OCHK") == n_headers
         if n_headers:
             assert {b"\x89HDF", b"FRHP", b"FHDB", b"BTHD", b"BTLF"} <= set(found)
+        for start, stop in subject.chunks:
+            content = subject.content[start:stop]
+            assert fletcher32(content[:-4]) == int.from_bytes(content[-4:], "little")
 
 
 def test_a_mended_checksum_is_taken_by_hdf5(seeds: Seeds, folder: Path) -> None:
