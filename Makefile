@@ -47,6 +47,7 @@ format: $(VENV)/.has-dev  ## let ruff mend style and order of imports
 bench: $(VENV)/.has-test $(VENV)/.has-bench  ## time extract, augment and inspect beside floors and naive scripts (BENCH=--quick: a glance)
 	PYTHONPATH=tests $(BIN)/python -m bench.extract $(BENCH)
 	PYTHONPATH=tests $(BIN)/python -m bench.augment $(BENCH)
+	PYTHONPATH=tests $(BIN)/python -m bench.verify $(BENCH)
 	PYTHONPATH=tests $(BIN)/python -m bench.inspect $(BENCH)
 
 clean:  ## remove what make made

@@ -569,7 +569,7 @@ def test_all_edges_and_modes(root: Path, tmp_path: Path, edge: str, mode: str) -
     assert found.recut == n
 
 
-@pytest.mark.parametrize("edge", ["drop", "reflect"])
+@pytest.mark.parametrize("edge", ["reflect", pytest.param("drop", marks=pytest.mark.slow)])
 def test_real_formats(shared_data: Path, tmp_path: Path, edge: str) -> None:
     """CMYK, palettes, transparency, turned by EXIF, and whatever else the folder has."""
     for root in (shared_data / "formats" / "data", shared_data / "exif_orientation" / "data"):

@@ -17,7 +17,7 @@ from patchcli.errors import DamagedFile
 from patchcli.inspected import Finding, FindingKind
 from patchcli.io.patchfile import Facts, iterate_patches, opened, read_names, read_tables
 from patchcli.io.shard import digests
-from patchcli.io.whole import FileDigests, feed
+from patchcli.io.whole import FileDigests, feed, look_ahead
 from patchcli.stats import NOTHING, Moments, block_moments
 
 Array = npt.NDArray[Any]
@@ -190,11 +190,14 @@ class _Reading:
                 self._take(rows, patches)
             return
         self._feed(0, facts.offset, note)
+        at = facts.offset
         for rows, patches in iterate_patches(self.fd, self.file, facts):
             note(rows.start)
+            look_ahead(self.fd, at, at + patches.nbytes)
+            at += patches.nbytes
             self.digests.update(patches.reshape(-1).view(np.uint8).data)
             self._take(rows, patches)
-        self._feed(facts.offset + facts.n_rows * facts.patch_bytes, self.n_bytes, note)
+        self._feed(at, self.n_bytes, note)
 
     def _feed(self, start: int, stop: int, note: Callable[[int], None]) -> None:
         feed(self.digests, self.fd, start, stop, self.task.path, lambda: note(0))
