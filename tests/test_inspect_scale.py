@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from large_index import SIDE, write_index
 
 from patchcli.account import account_classes
+from patchcli.cli import main
 from patchcli.grid import cover, plan_grid
 from patchcli.io.dataset import Dataset
 from patchcli.io.patchfile import read_names
@@ -71,6 +73,15 @@ def test_an_index_comes_to_what_its_tables_say(tmp_path: Path, images: int, patc
     assert found.repeated == bool(copies)
     assert (found.mean, found.damaged) == ((100.0,) * 3, ())
     assert found.bytes == n * SIDE**2 * 3 + os.path.getsize(tmp_path / "big.h5")
+
+
+def test_an_index_is_ours_however_large(tmp_path: Path) -> None:
+    """Its attributes, which say so, are in the last bytes of the file: HDF5 puts more than eight into a heap."""
+    write_index(tmp_path / "big.h5", images=100, patches=100)
+    content = (tmp_path / "big.h5").read_bytes()
+    assert content.find(b"patchset") > 1 << 16
+    done = CliRunner().invoke(main, ["inspect", str(tmp_path / "big.h5")], prog_name="patchcli")
+    assert "10,000 patches of 320x320 px" in done.output
 
 
 @pytest.mark.slow
