@@ -214,7 +214,7 @@ class _Reading:
             found.add("damaged", "the patches are not as written: they differ from /digest", self.damaged)
         elif task.digest and digests.whole != task.digest:
             found.add("damaged", f"is not as written: its XXH3-128 is {digests.whole}, the index says {task.digest}")
-        elif digests.itself != digests.said:
+        elif digests.wrong:
             found.add("damaged", _altered(digests))
         wrong = differing_stats(self.tables, self.total, task.dtype)
         if wrong and not self.damaged:
@@ -230,11 +230,11 @@ def check_index(path: bytes, file: h5py.File) -> str:
     digests = FileDigests(file)
     with open(path, "rb", buffering=0) as raw:
         feed(digests, raw.fileno(), 0, os.path.getsize(path), path, lambda: None)
-    return _altered(digests) if digests.itself != digests.said else ""
+    return _altered(digests)
 
 
 def _altered(digests: FileDigests) -> str:
-    return f"is not as written: its XXH3-128 is {digests.itself}, /self_digest says {digests.said}"
+    return digests.wrong and f"is not as written: {digests.wrong}"
 
 
 def column_digest(column: Array) -> str:

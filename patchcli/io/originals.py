@@ -32,7 +32,7 @@ def decode_file(
     NotEnoughSpace
     """
     full = os.path.join(root, path)
-    if not path or path.startswith(b"/") or b".." in path.split(b"/"):
+    if not stays_inside(path):
         raise Unreadable("its path leads out of the folder")
     if not os.path.exists(full):
         raise Unreadable("is not there")
@@ -42,6 +42,11 @@ def decode_file(
         header = read_header(full, max_pixels)
         image = Image(path, 0, -1, os.path.getsize(full), *header)
         return Decoder(channels, background).decode(root, image)
+
+
+def stays_inside(path: bytes) -> bool:
+    """Whether a path that a file names stays in the folder: the file may come from anywhere."""
+    return bool(path) and not path.startswith(b"/") and b".." not in path.split(b"/")
 
 
 def original(data: Dataset, source: int, *, root: bytes, max_pixels: int) -> Pixels:

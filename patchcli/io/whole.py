@@ -61,9 +61,12 @@ class FileDigests:
         return self._whole.hexdigest()
 
     @property
-    def itself(self) -> str:
-        """Of all bytes, with those of `/self_digest` as zeros; empty where there is none."""
-        return "" if self._itself is None else self._itself.hexdigest()
+    def wrong(self) -> str:
+        """How the file differs from what it says itself; empty where it does not."""
+        if self._itself is None:
+            return f"has no /{layout.SELF_DIGEST}"
+        itself = self._itself.hexdigest()
+        return f"its XXH3-128 is {itself}, /{layout.SELF_DIGEST} says {self.said}" if itself != self.said else ""
 
 
 def feed(digests: FileDigests, fd: int, start: int, stop: int, path: bytes, beat: Callable[[], None]) -> None:
@@ -111,7 +114,7 @@ def whole_shard(task: Task, *, beat: Callable[[], None]) -> WholeShard | None:
                 return None
             digests, n_bytes = FileDigests(file), os.path.getsize(task.path)
             feed(digests, raw.fileno(), 0, n_bytes, task.path, beat)
-            if digests.itself != digests.said or (task.digest or digests.whole) != digests.whole:
+            if digests.wrong or (task.digest or digests.whole) != digests.whole:
                 return None
             tables = read_tables(file)
             skipped = skipped_in(tables)

@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from patchcli.choice import patch_ranks
 from patchcli.cut import BLOCK_BYTES, window
 from patchcli.errors import UsageError
 from patchcli.inspected import Finding
-from patchcli.io.headers import NotAnImage, Unreadable, quiet_pillow, read_header
-from patchcli.io.images import Decoder
+from patchcli.io.headers import NotAnImage, Unreadable
+from patchcli.io.originals import decode_file, stays_inside
 from patchcli.io.patchfile import Facts, read_names
 from patchcli.io.shard import digests
-from patchcli.records import Image, show
+from patchcli.records import show
 from patchcli.specs import Edge, Size
 
 
@@ -99,7 +100,7 @@ def check_root(root: bytes, tables: Mapping[str, npt.NDArray[Any]]) -> None:
     UsageError
     """
     paths = tables["sources/path"].tolist()
-    if paths and not any(os.path.lexists(os.path.join(root, path)) for path in paths if _stays_inside(path)):
+    if paths and not any(os.path.lexists(os.path.join(root, path)) for path in paths if stays_inside(path)):
         raise UsageError(
             f"{show(root)}: holds none of the {len(paths):,} images; expected the folder that the data set was cut "
             f"from, with {show(os.path.join(root, paths[0]))}"
@@ -120,7 +121,8 @@ def recut_tasks(
     n_copies = facts.n_rows - len(rows)
     note = f"{n_copies:,} copies made by augment were not compared with the images" if n_copies else ""
     if choice.sample is not None and choice.sample < len(rows):
-        rows = np.sort(np.random.default_rng(choice.seed).choice(rows, choice.sample, replace=False))
+        _, ranks = patch_ranks(tables, read_names(tables["sources/path"]), rows, seed=choice.seed)
+        rows = np.sort(rows[np.argsort(ranks, kind="stable")[: choice.sample]])
     if not rows.size:
         return [], note
     source = tables["source"][rows]
@@ -155,8 +157,13 @@ def recut(task: RecutTask, note: Callable[[int], None] = lambda _: None) -> Recu
     """Cut the patches of an image again, and compare their digests."""
     note(0)
     try:
-        with quiet_pillow(task.max_pixels):
-            pixels, sha256 = _decoded(task)
+        pixels, sha256 = decode_file(
+            task.root,
+            task.path,
+            channels=task.channels,
+            background=task.background,
+            max_pixels=task.max_pixels,
+        )
     except (Unreadable, NotAnImage) as error:
         return _differs(task, f"{show(task.path)}: {error}", "give the folder that it was cut from")
     height, width = pixels.shape[:2]
@@ -176,32 +183,6 @@ def recut(task: RecutTask, note: Callable[[int], None] = lambda _: None) -> Recu
         what = f"{show(task.path)}: {len(wrong):,} of {len(task.rows):,} patches differ from the image's px"
         return _differs(task, what, rows=wrong)
     return Recut(task.path, len(task.rows), None)
-
-
-def _decoded(task: RecutTask) -> tuple[npt.NDArray[np.uint8], bytes]:
-    full = os.path.join(task.root, task.path)
-    if not _stays_inside(task.path):
-        raise Unreadable("leads out of the folder")
-    if not os.path.isfile(full):
-        raise Unreadable("is not there, or no regular file")
-    header = read_header(full, task.max_pixels)
-    image = Image(
-        path=task.path,
-        label=0,
-        split=-1,
-        n_bytes=os.path.getsize(full),
-        width=header.width,
-        height=header.height,
-        model=header.model,
-        alpha=header.alpha,
-        orientation=header.orientation,
-    )
-    return Decoder(task.channels, task.background).decode(task.root, image)
-
-
-def _stays_inside(path: bytes) -> bool:
-    """Whether a path that a file names stays in the folder: the file may come from anywhere."""
-    return not path.startswith(b"/") and b".." not in path.split(b"/")
 
 
 def _window(task: RecutTask, pixels: npt.NDArray[np.uint8], x: int, y: int) -> npt.NDArray[Any]:

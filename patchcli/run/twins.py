@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.errors import DamagedFile
 from patchcli.inspected import FindingKind
 from patchcli.io.dataset import Dataset
+from patchcli.io.readable import readable
 from patchcli.leaks import Twin
 from patchcli.records import show
 
@@ -18,7 +18,6 @@ Rows = npt.NDArray[np.int64]
 Tables = Mapping[str, npt.NDArray[Any]]
 
 _BLANK: Final = 0.05  # of the data set's own standard deviation, so that dark 16-bit images are not all blank
-_BLOCK_BYTES: Final = 1 << 20
 
 
 class BlankFinder:
@@ -35,21 +34,11 @@ class BlankFinder:
         self._path, self._most = path, _BLANK * std
 
     def __call__(self, rows: Rows) -> npt.NDArray[np.bool_]:
-        """Of rows (k,), bool (k,); those that cannot be read count as patches that show something."""
-        blank = np.zeros(len(rows), np.bool_)
-        try:
-            data = Dataset(self._path, check=False)
-        except DamagedFile:
-            return blank
-        step = max(1, _BLOCK_BYTES // data.facts.patch_bytes)
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step]
-            try:
-                patches = data.read(part)
-            except (DamagedFile, OSError):
-                continue
-            deviation = patches.reshape(len(part), -1, patches.shape[-1]).std(axis=1, dtype=np.float64)
-            blank[start : start + len(part)] = (deviation <= self._most).all(axis=1)
+        """Of rows (k,), bool (k,); those that cannot be read count too: that they cannot is a finding of its own."""
+        blank = np.ones(len(rows), np.bool_)
+        for row, patch in readable(Dataset(self._path), rows):
+            deviation = patch.reshape(-1, patch.shape[-1]).std(axis=0, dtype=np.float64)
+            blank[np.searchsorted(rows, row)] = (deviation <= self._most).all()
         return blank
 
 

@@ -154,7 +154,10 @@ class _Verifying:
             return facts, tables, listed_shards(facts, tables)
         except DamagedFile as error:
             what = str(error).removeprefix(f"{os.fsdecode(self.path)}: ")
-            self._add("foreign" if is_foreign(self.path) else kind, what)
+            if is_foreign(self.path):
+                self._add("foreign", what, remedy="without --verify, inspect says what it holds")
+            else:
+                self._add(kind, what)
         return None
 
     def _check_files(self, facts: Facts, shards: Sequence[ListedShard]) -> dict[int, Checked]:

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from patchcli.errors import DamagedFile
 from patchcli.io.dataset import Dataset
 from patchcli.io.originals import original
+from patchcli.io.readable import readable
 from patchcli.records import show
 from patchcli.report.drawing.covered import Windows
 from patchcli.report.drawing.levels import averaged
-from patchcli.report.drawing.reading import readable
 from patchcli.report.drawing.style import visible_name
 from patchcli.specs import Size
 

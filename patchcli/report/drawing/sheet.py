@@ -13,11 +13,11 @@ import numpy.typing as npt
 from patchcli.choice import patch_ranks, spread
 from patchcli.io.canvas import Canvas, shortened, text_width
 from patchcli.io.dataset import Dataset
+from patchcli.io.readable import readable
 from patchcli.records import show
 from patchcli.report.drawing.blocks import Blocks, plan_blocks
 from patchcli.report.drawing.contact import scale_note
 from patchcli.report.drawing.levels import Look, averaged, look_at
-from patchcli.report.drawing.reading import readable
 from patchcli.report.drawing.style import (
     HAIRLINE,
     INK,

@@ -1,4 +1,4 @@
-"""Patches for pictures: as many as can be read, shard by shard; a damaged one ends nothing."""
+"""Patches of a data set that may be damaged: as many as can be read, shard by shard."""
 
 from __future__ import annotations
 
