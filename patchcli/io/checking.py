@@ -13,11 +13,13 @@ import numpy.typing as npt
 import xxhash
 
 from patchcli.consistency import differing_stats, misshapen
+from patchcli.cut import BLOCK_BYTES
 from patchcli.errors import DamagedFile
 from patchcli.inspected import Finding, FindingKind
-from patchcli.io.patchfile import Facts, iterate_patches, opened, read_names, read_tables
+from patchcli.io.patchfile import Facts, iterate_chunks, opened, read_names, read_tables
 from patchcli.io.shard import digests
-from patchcli.io.whole import FileDigests, feed, look_ahead
+from patchcli.io.spans import spans
+from patchcli.io.whole import FileDigests, feed
 from patchcli.stats import NOTHING, Moments, block_moments
 
 Array = npt.NDArray[Any]
@@ -185,19 +187,21 @@ class _Reading:
         facts = self.facts
         if facts.offset is None:
             self._feed(0, self.n_bytes, note)
-            for rows, patches in iterate_patches(self.fd, self.file, facts):
+            for rows, patches in iterate_chunks(self.file, facts):
                 note(rows.start)
                 self._take(rows, patches)
             return
         self._feed(0, facts.offset, note)
-        at = facts.offset
-        for rows, patches in iterate_patches(self.fd, self.file, facts):
-            note(rows.start)
-            look_ahead(self.fd, at, at + patches.nbytes)
-            at += patches.nbytes
-            self.digests.update(patches.reshape(-1).view(np.uint8).data)
-            self._take(rows, patches)
-        self._feed(at, self.n_bytes, note)
+        stop = facts.offset + facts.n_rows * facts.patch_bytes
+        n_rows = max(1, BLOCK_BYTES // facts.patch_bytes)
+        row = 0
+        for span in spans(self.fd, facts.offset, stop, n_rows * facts.patch_bytes, self.task.path):
+            note(row)
+            self.digests.update(span)
+            patches = np.frombuffer(span, facts.dtype).reshape(-1, *facts.patch_shape)
+            self._take(range(row, row + len(patches)), patches)
+            row += len(patches)
+        self._feed(stop, self.n_bytes, note)
 
     def _feed(self, start: int, stop: int, note: Callable[[int], None]) -> None:
         feed(self.digests, self.fd, start, stop, self.task.path, lambda: note(0))

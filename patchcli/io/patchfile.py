@@ -23,7 +23,6 @@ from patchcli.io.settings import checked_settings
 from patchcli.records import SkipKind, Skipped, show
 
 _HEAD_BYTES = 1 << 16
-_ROWS_BYTES = 1 << 20
 _MOST_PATCH_BYTES = 1 << 36
 _MOST_SHARDS = 10_000_000
 _NAMES = frozenset(
@@ -211,22 +210,13 @@ def _check_kinds(tables: dict[str, h5.Array], shown: str) -> None:
             raise DamagedFile(f"{shown}: the columns of /{group} are of different lengths")
 
 
-def iterate_patches(fd: int, file: h5py.File, facts: Facts) -> Iterator[tuple[range, npt.NDArray[Any]]]:
-    """All patches in blocks of about 1 MiB or a chunk: rows, and patches (k, H, W, C) that the next step overwrites."""
-    if facts.offset is None:
-        h5.load_plugins(facts.compression)
-        pixels = h5.dataset(file, "patches")
-        for start in range(0, facts.n_rows, pixels.chunks[0]):
-            rows = range(start, min(start + pixels.chunks[0], facts.n_rows))
-            yield rows, _chunk(pixels, facts, start, rows)
-        return
-    step = max(1, _ROWS_BYTES // facts.patch_bytes)
-    block = np.empty((min(step, facts.n_rows), *facts.patch_shape), facts.dtype)
-    for start in range(0, facts.n_rows, step):
-        rows = range(start, min(start + step, facts.n_rows))
-        patches = block[: len(rows)]
-        read_exactly(fd, patches.reshape(-1).view(np.uint8).data, facts.offset + start * facts.patch_bytes, facts.path)
-        yield rows, patches
+def iterate_chunks(file: h5py.File, facts: Facts) -> Iterator[tuple[range, npt.NDArray[Any]]]:
+    """All compressed patches chunk by chunk: rows, and patches (k, H, W, C)."""
+    h5.load_plugins(facts.compression)
+    pixels = h5.dataset(file, "patches")
+    for start in range(0, facts.n_rows, pixels.chunks[0]):
+        rows = range(start, min(start + pixels.chunks[0], facts.n_rows))
+        yield rows, _chunk(pixels, facts, start, rows)
 
 
 def read_rows(file: h5py.File, facts: Facts, rows: Sequence[int]) -> npt.NDArray[Any]:

@@ -11,11 +11,11 @@ import xxhash
 
 from patchcli.errors import DamagedFile
 from patchcli.io import h5, layout
-from patchcli.io.patchfile import opened, read_exactly, read_names, read_tables, skipped_in
+from patchcli.io.patchfile import opened, read_names, read_tables, skipped_in
+from patchcli.io.spans import spans
 from patchcli.records import Skipped, Task
 
 _READ_BYTES = 1 << 20
-_AHEAD_BYTES = 1 << 23
 
 
 class FileDigests:
@@ -70,25 +70,10 @@ class FileDigests:
 
 
 def feed(digests: FileDigests, fd: int, start: int, stop: int, path: bytes, beat: Callable[[], None]) -> None:
-    """Read a span of a file and hand it on; `beat` is called at each MiB."""
-    buffer = memoryview(bytearray(min(_READ_BYTES, max(0, stop - start))))
-    while start < stop:
-        span = buffer[: min(len(buffer), stop - start)]
-        look_ahead(fd, start, start + len(span))
-        read_exactly(fd, span, start, path)
+    """Hand a span of a file on; `beat` is called at each MiB."""
+    for span in spans(fd, start, stop, _READ_BYTES, path):
         digests.update(span)
-        start += len(span)
         beat()
-
-
-def look_ahead(fd: int, start: int, stop: int) -> None:
-    """While a span of a file that is read from its start is worked on, let the disk bring in what comes later.
-
-    It reads two or three times as fast so: otherwise it waits for us, and we for it.
-    """
-    if hasattr(os, "posix_fadvise"):
-        start = start + _AHEAD_BYTES if start else 0
-        os.posix_fadvise(fd, start, stop + _AHEAD_BYTES - start, os.POSIX_FADV_WILLNEED)
 
 
 class WholeShard(NamedTuple):
