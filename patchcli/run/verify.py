@@ -102,7 +102,7 @@ class _Verifying:
         self.notes: list[str] = []
         self.n_files = 1
         self.n_bytes = self.n_patches = self.n_recut = 0
-        self.verb = "extract"
+        self.maker = "the command that made it"
 
     def verification(self, root: bytes | None, choice: Choice) -> Verification:
         """Look at the file that was named, at all its shards, at what their tables say, at the images."""
@@ -131,7 +131,7 @@ class _Verifying:
 
     def _add(self, kind: FindingKind, what: str, rows: Sequence[int] | Rows = (), remedy: str = "") -> None:
         listed = tuple(int(row) for row in rows[:10])
-        remedy = remedy or f"the same {self.verb} command writes it again"
+        remedy = remedy or f"{self.maker} writes it again"
         self.findings.append(Finding(kind, self.shown, listed, len(rows), what, remedy))
 
     def _read(self) -> tuple[Facts, Tables, tuple[ListedShard, ...]] | None:
@@ -139,7 +139,7 @@ class _Verifying:
         kind: FindingKind = "damaged"
         try:
             with opened(self.path) as (file, facts):
-                self.verb = "augment" if "augment" in facts.settings else "extract"
+                self.maker = f"the same {'augment' if 'augment' in facts.settings else 'extract'} command"
                 tables = read_tables(file)
                 if facts.role == "index" and self.depth == "deep":
                     self.n_bytes += os.path.getsize(self.path)
@@ -228,7 +228,7 @@ class _Verifying:
         )
 
     def _rebuilds(self, shard: int | None) -> str:
-        return f"the same {self.verb} command {'makes it again' if shard is None else f'rebuilds {shard:05d}'}"
+        return f"{self.maker} {'makes it again' if shard is None else f'rebuilds {shard:05d}'}"
 
     def _check_content(
         self,
