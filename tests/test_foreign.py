@@ -29,9 +29,9 @@ from PIL import Image as Pillow
 from patchcli.errors import DamagedFile
 from patchcli.foreign.conventions import Values, coordinates, count_labels
 from patchcli.foreign.records import ForeignFile
-from patchcli.io import foreign
-from patchcli.io.foreign import is_foreign
-from patchcli.io.foreign_child import found_in
+from patchcli.io.foreign import look as foreign
+from patchcli.io.foreign.child import found_in
+from patchcli.io.foreign.look import is_foreign
 from patchcli.report.foreign import foreign_lines
 
 
@@ -349,7 +349,7 @@ def test_modules_beside_a_file_are_not_imported(tmp_path: Path) -> None:
     for name in ("json", "numpy", "h5py", "patchcli"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
     files.wsinfer(tmp_path / "a.h5", grid(0, 0, 3, 3, 8))
-    code = "import sys; sys.path.remove(''); from patchcli.io.foreign import look_at; print(look_at(b'a.h5').kind)"
+    code = "import sys; sys.path.remove(''); from patchcli.io.foreign.look import look_at; print(look_at(b'a.h5').kind)"
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (run.stdout, run.stderr) == ("wsinfer\n", "")
 
@@ -483,7 +483,7 @@ def test_a_hang_is_a_damaged_file(hanging: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_death_is_a_damaged_file(hanging: Path) -> None:
     """Here of a limit on the time that it may compute, which the surroundings had set."""
     code = (
-        "import resource, sys; from patchcli.io.foreign import look_at; "
+        "import resource, sys; from patchcli.io.foreign.look import look_at; "
         "resource.setrlimit(resource.RLIMIT_CPU, (1, 1)); look_at(sys.argv[1].encode())"
     )
     run = subprocess.run([sys.executable, "-c", code, hanging], capture_output=True, text=True)
@@ -493,7 +493,7 @@ def test_a_death_is_a_damaged_file(hanging: Path) -> None:
 def test_too_little_memory_is_told(tmp_path: Path) -> None:
     path = files.wsinfer(tmp_path / "a.h5", grid(0, 0, 3, 3, 8))
     code = (
-        "import resource, sys; from patchcli.io.foreign import look_at; "
+        "import resource, sys; from patchcli.io.foreign.look import look_at; "
         "resource.setrlimit(resource.RLIMIT_AS, (60 << 20, 60 << 20)); look_at(sys.argv[1].encode())"
     )
     run = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)

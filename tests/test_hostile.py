@@ -22,7 +22,7 @@ from photos import crops, shards
 
 import patchcli
 from patchcli.errors import DamagedFile
-from patchcli.io.anatomy import check_structure
+from patchcli.io.guard.anatomy import check_structure
 from patchcli.io.layout import lay_out
 
 LIBVER = ("v110", "v110")

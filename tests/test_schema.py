@@ -22,7 +22,7 @@ import patchcli
 from patchcli.foreign.records import ForeignFile
 from patchcli.inspected import Inspection, Unreadable, Verification
 from patchcli.io.dataset import Dataset
-from patchcli.io.foreign import look_at
+from patchcli.io.foreign.look import look_at
 from patchcli.report.selected import select, write_patch
 from patchcli.report.summary import inspect
 from patchcli.report.text import as_json_text, json_schema

@@ -179,7 +179,7 @@ def _verify(file: str, asked: dict[str, Any]) -> Verification:
 
 def _look(file: str, verification: Verification | None, asked: dict[str, Any]) -> Any:
     """The record of all that was asked for."""
-    from patchcli.io.foreign import is_foreign, look_at
+    from patchcli.io.foreign.look import is_foreign, look_at
     from patchcli.report.summary import inspect
 
     path = os.fsencode(file)

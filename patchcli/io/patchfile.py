@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from patchcli.errors import DamagedFile
 from patchcli.io import h5
-from patchcli.io.anatomy import check_structure
-from patchcli.io.chunks import codec_of, read_chunk
-from patchcli.io.settings import checked_settings
+from patchcli.io.guard.anatomy import check_structure
+from patchcli.io.guard.chunks import codec_of, read_chunk
+from patchcli.io.guard.settings import checked_settings
 from patchcli.records import SkipKind, Skipped, show
 
 _HEAD_BYTES = 1 << 16

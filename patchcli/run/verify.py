@@ -14,7 +14,7 @@ from patchcli.consistency import broken_rules, misshapen
 from patchcli.errors import DamagedFile, UsageError
 from patchcli.inspected import Depth, Finding, FindingKind, Verification
 from patchcli.io.checking import Checked, CheckTask, check_file, check_index
-from patchcli.io.foreign import is_foreign
+from patchcli.io.foreign.look import is_foreign
 from patchcli.io.listed import ListedShard, listed_shards
 from patchcli.io.patchfile import Facts, opened, read_tables
 from patchcli.leaks import find_twins

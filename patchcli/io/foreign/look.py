@@ -25,7 +25,7 @@ _SHOWN: Final = 300
 # module in the current folder, beside a stranger's file, must not be imported.
 _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.readline()); "
-    "from patchcli.io.foreign_child import main; main()"
+    "from patchcli.io.foreign.child import main; main()"
 )
 _ENVIRONMENT: Final = {
     "HDF5_PLUGIN_PRELOAD": "::",  # HDF5's word for: load no filter plugins

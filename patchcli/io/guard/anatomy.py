@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from patchcli.errors import DamagedFile
-from patchcli.io.heaps import ATTRIBUTES, LINKS, NOWHERE, Raw, Strange, dense_objects, number
+from patchcli.io.guard.heaps import ATTRIBUTES, LINKS, NOWHERE, Raw, Strange, dense_objects, number
 from patchcli.records import show
 
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"

@@ -2,7 +2,7 @@
 
 No link but a hard one is followed, no other file is opened, no value of a data set is read. Everything is asked of the
 HDF5 library by its low-level calls, one question at a time, since each may fail for itself. The library can crash over
-such files all the same: this runs in a process of its own (`foreign_child.py`).
+such files all the same: this runs in a process of its own (`child.py`).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from patchcli.errors import DamagedFile
 from patchcli.foreign.advice import findings, missing, use
 from patchcli.foreign.conventions import Values, facts_of, kind_of, tables_wanted
 from patchcli.foreign.records import ForeignDataset, ForeignFile
-from patchcli.io.foreign_walk import Walk, is_builtin, short
+from patchcli.io.foreign.walk import Walk, is_builtin, short
 from patchcli.io.h5 import open_file
 
 _MORE_BYTES: Final = 320 << 20  # of address space, on top of what Python, numpy and HDF5 take themselves

@@ -1,0 +1,1 @@
+"""Files of other programs, looked at by a process with limits."""

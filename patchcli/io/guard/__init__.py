@@ -1,0 +1,1 @@
+"""What a file from anywhere must pass before HDF5 follows it."""
