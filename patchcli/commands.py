@@ -10,8 +10,7 @@ from typing import Any, Final
 from patchcli import copies
 from patchcli.copies import ALL, AugmentSpec
 from patchcli.errors import UsageError
-from patchcli.pipeline.augmenter import KERAS
-from patchcli.pipeline.keras_ranges import KerasRanges
+from patchcli.pipeline.keras_ranges import KERAS, KerasRanges
 from patchcli.pipeline.standardize import Standard
 from patchcli.pipeline.tree import parse
 from patchcli.specs import SHARD_BYTES, ExtractSpec, Size

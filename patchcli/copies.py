@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import UsageError
-from patchcli.pipeline.augmenter import KERAS
-from patchcli.pipeline.keras_ranges import KerasRanges
+from patchcli.pipeline.keras_ranges import KERAS, KerasRanges
 from patchcli.pipeline.standardize import Standard
 from patchcli.pipeline.tree import Group, Step, plain
 from patchcli.plan import MOST_ROWS

@@ -12,8 +12,9 @@ import numpy.typing as npt
 Rows = npt.NDArray[np.int64]
 Tables = Mapping[str, npt.NDArray[Any]]
 Kind = Literal["leak", "conflict"]
-Blank = Callable[[Rows], npt.NDArray[np.bool_]]
-"""Which of some rows show nearly nothing."""
+Shown = Callable[[Rows], npt.NDArray[np.int8]]
+"""What patches of some rows show: 1 something, 0 nearly nothing, -1 that is not known, for they cannot be read."""
+_MOST_TRIED = 8  # rows of identical patches, where the first cannot be read
 
 
 class Twin(NamedTuple):
@@ -36,21 +37,22 @@ class Twin(NamedTuple):
 
 
 class Twins(NamedTuple):
-    """All of them, and how many identical patches are exempt since they show nearly nothing."""
+    """All of them; how many identical patches are exempt, showing nearly nothing, and how many are unreadable."""
 
     found: tuple[Twin, ...]
     n_blank: int
+    n_unread: int
 
 
-def find_twins(tables: Tables, is_blank: Blank) -> Twins:
+def find_twins(tables: Tables, shown: Shown) -> Twins:
     """Images and patches that stand in two splits or in two classes.
 
     Parameters
     ----------
     tables : mapping of str to array
         `labels`, `source`, `digest`, `sources/sha256` and, where there are splits, `split`; rows that lead somewhere.
-    is_blank : callable
-        Given rows int64 (k,), ascending: which of their patches show nearly nothing, bool (k,).
+    shown : callable
+        Given rows int64 (k,), ascending: what their patches show, int8 (k,).
     """
     source = tables["source"].astype(np.int64)
     split = tables["split"].astype(np.int64) if "split" in tables else np.zeros(len(source), np.int64)
@@ -58,14 +60,14 @@ def find_twins(tables: Tables, is_blank: Blank) -> Twins:
     files = _files(tables["sources/sha256"])
     found = list(_same_files(source, split, labels, files))
     reported = {(twin.kind, *twin.sources) for twin in found}
-    pairs, n_blank = _same_patches(tables["digest"], source, split, labels, is_blank)
+    pairs, n_blank, n_unread = _same_patches(tables["digest"], source, split, labels, shown)
     grouped: dict[tuple[Kind, int, int], list[tuple[int, int]]] = defaultdict(list)
     for kind, first, second in pairs:
         a, b = sorted((int(source[first]), int(source[second])))
         if (kind, a, b) not in reported:
             grouped[kind, a, b].append((first, second))
     found += [Twin(kind, (a, b), False, np.array(rows)) for (kind, a, b), rows in grouped.items()]
-    return Twins(tuple(found), n_blank)
+    return Twins(tuple(found), n_blank, n_unread)
 
 
 def _files(sha256: npt.NDArray[Any]) -> Rows:
@@ -110,29 +112,38 @@ def _differing(rows: Sequence[int], column: Rows, source: Rows) -> Iterator[tupl
 
 
 def _same_patches(
-    digest: npt.NDArray[Any], source: Rows, split: Rows, labels: Rows, is_blank: Blank
-) -> tuple[list[tuple[Kind, int, int]], int]:
-    """Pairs of rows with the same patch and another split or class; and rows that are exempt."""
+    digest: npt.NDArray[Any], source: Rows, split: Rows, labels: Rows, shown: Shown
+) -> tuple[list[tuple[Kind, int, int]], int, int]:
+    """Pairs of rows with the same patch and another split or class; rows that are exempt, and that are unreadable."""
     order = np.argsort(digest, kind="stable")
     ordered = digest[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(order) else np.empty(0, int)
     if not len(starts):
-        return [], 0
+        return [], 0, 0
     lengths = np.diff(np.append(starts, len(order)))
     differs = np.zeros(len(starts), np.bool_)
     for column in (split, labels):
         values = column[order]
         differs |= np.minimum.reduceat(values, starts) != np.maximum.reduceat(values, starts)
     picked = np.flatnonzero(differs)
-    firsts = np.sort(order[starts[picked]])
-    blank = dict(zip(firsts.tolist(), is_blank(firsts).tolist(), strict=True)) if len(firsts) else {}
+    starts, lengths = starts[picked], lengths[picked]
+    shows = _tried(order, starts, lengths, shown)
     pairs: list[tuple[Kind, int, int]] = []
-    n_blank = 0
-    for group in picked.tolist():
+    for group in np.flatnonzero(shows == 1).tolist():
         rows = order[starts[group] : starts[group] + lengths[group]].tolist()
-        if blank[rows[0]]:
-            n_blank += len(rows)
-            continue
         for kind, column in _kinds(split, labels):
             pairs += [(kind, first, second) for first, second in _differing(rows, column, source)]
-    return pairs, n_blank
+    return pairs, int(lengths[shows == 0].sum()), int(lengths[shows == -1].sum())
+
+
+def _tried(order: Rows, starts: Rows, lengths: Rows, shown: Shown) -> npt.NDArray[np.int8]:
+    """What identical patches show, by the first of them that can be read."""
+    shows = np.full(len(starts), -1, np.int8)
+    for number in range(_MOST_TRIED):
+        asked = np.flatnonzero((shows == -1) & (lengths > number))
+        if not len(asked):
+            break
+        rows = order[starts[asked] + number]
+        ascending = np.argsort(rows)
+        shows[asked[ascending]] = shown(rows[ascending])
+    return shows

@@ -42,17 +42,17 @@ def tables(draw: st.DrawFn) -> Tables:
     return made(*rows, sha256=sha256, splits=draw(st.booleans()))
 
 
-def never_blank(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def never_blank(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
     assert np.all(np.diff(rows) > 0)
-    return np.zeros(len(rows), np.bool_)
+    return np.ones(len(rows), np.int8)
 
 
 def blank_if(digest: npt.NDArray[np.uint64], blank: set[int]) -> Any:
-    def is_blank(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def shown(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
         never_blank(rows)
-        return np.array([int(digest[row]) in blank for row in rows], np.bool_)
+        return np.array([int(digest[row]) not in blank for row in rows], np.int8)
 
-    return is_blank
+    return shown
 
 
 def as_set(twins: Twins) -> Found:
@@ -178,12 +178,12 @@ def test_each_copy_in_another_split_is_named_once() -> None:
 
 def test_the_same_within_one_split_and_class_is_nothing() -> None:
     given = made((0, 0, 0, 5), (1, 0, 0, 5), sha256=[b"a", b"a"])
-    assert find_twins(given, never_blank) == Twins((), 0)
+    assert find_twins(given, never_blank) == Twins((), 0, 0)
 
 
 def test_without_splits_there_are_no_leaks() -> None:
     given = made((0, 0, 0, 5), (1, 1, 0, 5), sha256=[b"a", b"a"], splits=False)
-    assert find_twins(given, never_blank) == Twins((), 0)
+    assert find_twins(given, never_blank) == Twins((), 0, 0)
 
 
 def test_blank_patches_are_exempt_and_counted() -> None:
@@ -199,22 +199,33 @@ def test_blank_patches_do_not_hide_that_files_are_the_same() -> None:
 
 
 def test_images_of_unknown_content_are_all_different() -> None:
-    assert find_twins(made((0, 0, 0, 1), (1, 1, 0, 2), sha256=[b"", b""]), never_blank) == Twins((), 0)
+    assert find_twins(made((0, 0, 0, 1), (1, 1, 0, 2), sha256=[b"", b""]), never_blank) == Twins((), 0, 0)
 
 
 def test_no_rows_and_no_images() -> None:
-    assert find_twins(made(), never_blank) == Twins((), 0)
+    assert find_twins(made(), never_blank) == Twins((), 0, 0)
     nothing = made() | {"sources/sha256": np.array([b"a"], "S64")}
-    assert find_twins(nothing, never_blank) == Twins((), 0)
+    assert find_twins(nothing, never_blank) == Twins((), 0, 0)
 
 
 def test_only_patches_that_matter_are_looked_at() -> None:
     """A million rows are cheap as long as pixels are read for suspects alone."""
     asked: list[int] = []
 
-    def is_blank(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def shown(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
         asked.extend(rows.tolist())
-        return np.zeros(len(rows), np.bool_)
+        return np.ones(len(rows), np.int8)
 
-    find_twins(made((0, 0, 0, 1), (0, 0, 0, 1), (0, 0, 0, 2), (1, 1, 0, 2), (1, 1, 0, 3)), is_blank)
+    find_twins(made((0, 0, 0, 1), (0, 0, 0, 1), (0, 0, 0, 2), (1, 1, 0, 2), (1, 1, 0, 3)), shown)
     assert asked == [2]
+
+
+def test_where_a_patch_cannot_be_read_one_that_is_the_same_is_looked_at() -> None:
+    given = made((0, 0, 0, 1), (1, 1, 0, 1), (0, 0, 0, 2), (1, 1, 0, 2))
+
+    def shown(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
+        return np.array([1 if row == 1 else -1 for row in rows.tolist()], np.int8)
+
+    twins = find_twins(given, shown)
+    assert as_set(twins) == {("leak", (0, 1), False, ((0, 1),))}
+    assert (twins.n_blank, twins.n_unread) == (0, 2)

@@ -720,8 +720,32 @@ def test_signals(large: Path, number: signal.Signals, code: int, group: bool) ->
         wait_for(lambda: not session(process.pid), 5)
     assert process.returncode == code
     name = "Ctrl-C" if number == signal.SIGINT else number.name
-    assert stderr == f"Error: stopped by {name}; nothing was written, the same command begins again\n"
+    assert stderr == f"Error: stopped by {name}; nothing was lost, the same command begins again\n"
     assert stdout == ""
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 0.8])
+def test_a_signal_at_any_moment_has_its_exit_code(large: Path, tmp_path: Path, seconds: float) -> None:
+    """Also while patches are compared, and while pictures are drawn."""
+    wanted = (
+        "--sheet",
+        tmp_path / "s.png",
+        "--html",
+        tmp_path / "p.html",
+        "--overlay",
+        9,
+        "--overlay",
+        tmp_path / "o.png",
+    )
+    for more in ((), wanted):
+        with running(command(large, *more)) as process:
+            time.sleep(seconds)
+            process.terminate()
+            stdout, stderr = process.communicate(timeout=30)
+        assert process.returncode in (0, 75), stderr
+        assert "Traceback" not in stderr
+        assert bool(stdout) == (process.returncode == 0)
+        assert not list(tmp_path.glob("*.tmp"))
 
 
 @pytest.mark.slow

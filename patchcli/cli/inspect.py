@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -12,14 +13,15 @@ import click
 
 from patchcli.cli import options
 from patchcli.cli.output import say
-from patchcli.cli.progress import Meter
-from patchcli.errors import DamagedFile, NotWhole, UsageError
+from patchcli.cli.progress import Meter, interruptible
+from patchcli.errors import DamagedFile, NotWhole, PatchcliError, Stopped, UsageError
 
 if TYPE_CHECKING:
-    from patchcli.inspected import Inspection, Verification
+    from patchcli.inspected import Verification
     from patchcli.report.page import Tone
 
 _DEPTHS = ("quick", "deep")
+_MOST_LISTED = 10_000  # of the patches that --where selects, in --json
 
 
 class _Command(click.Command):
@@ -70,8 +72,8 @@ class _Command(click.Command):
     multiple=True,
     metavar="KEY=VALUE,...",
     show_default="all",
-    help="List the patches for which all hold, such as 'class=tumor,split=val', 'source=a/*.png', 'row=10-20'; with "
-    "--sheet, draw only these.",
+    help="List the patches for which all hold, such as 'class=tumor|normal,split=val', 'source=a/*.png', 'row=10-20', "
+    "'copy!=0'; a value that holds , | or = stands in double quotes. With --sheet, draw only these.",
 )
 @click.option(
     "--sheet", type=click.Path(), metavar="OUT.png", show_default="none", help="Draw patches of each class, by --seed."
@@ -91,7 +93,8 @@ class _Command(click.Command):
     metavar="N|IMAGE|OUT.png",
     show_default="none",
     help="Draw images with their patches outlined, what no patch covers hatched: N of them by --seed, or one by its "
-    "path in the file. Repeat it to say more, such as --overlay 4 --overlay out.png.  [default: one, to overlay.png]",
+    "path in the file. Repeat it to say more, such as --overlay 4 --overlay out.png; left unsaid, it is one image, and "
+    "overlay.png.",
 )
 @click.option(
     "--html",
@@ -134,11 +137,22 @@ def command(file: str, **asked: Any) -> None:
     """  # noqa: D301 - click reads a real backspace
     if not os.path.lexists(file):
         raise DamagedFile(f"{file}: no such file")
+    if os.path.exists(file) and not os.path.isfile(file):
+        raise DamagedFile(f"{file}: no regular file; expected an HDF5 file")
     _check(asked)
-    verification = _verify(file, asked) if asked["verify"] else None
-    found = _look(file, verification, asked)
+    with interruptible("nothing was lost, the same command begins again"):
+        verification = _verify(file, asked) if asked["verify"] else None
+        found, failure = _look(file, verification, asked), None
+        try:
+            found = _drawn(found, asked)
+        except Stopped:
+            raise
+        except PatchcliError as error:
+            if verification is None:
+                raise
+            failure = error  # what was verified is said all the same
     say(_text(found, json=asked["json"]))
-    _judge(file, found)
+    _judge(file, found, failure)
 
 
 def _check(asked: dict[str, Any]) -> None:
@@ -149,6 +163,8 @@ def _check(asked: dict[str, Any]) -> None:
         raise UsageError("--sample says how many patches --verify --source cuts again: give both")
     if asked["source"] is not None and not os.path.isdir(asked["source"]):
         raise UsageError(f"{asked['source']}: no such folder; expected the one that FILE.h5 was cut from")
+    if asked["source"] is not None and asked["verify"] == "quick" and not (asked["overlay"] or asked["html"]):
+        raise UsageError("--verify quick reads no image: leave --source out, or --verify deep")
     if asked["patch"] is not None and asked["where"]:
         raise UsageError("--patch and --where both select patches: give one of them")
     pictures = [asked["sheet"], asked["patch"][1] if asked["patch"] else None]
@@ -167,7 +183,7 @@ def _verify(file: str, asked: dict[str, Any]) -> Verification:
     from patchcli.run.verify import verify
 
     names = ("sample", "seed", "workers", "executor", "max_pixels")
-    with Meter(asked["progress"], after="nothing was written, the same command begins again").listening() as meter:
+    with contextlib.closing(Meter(asked["progress"])) as meter:
         return verify(
             file,
             depth=asked["verify"],
@@ -197,22 +213,24 @@ def _look(file: str, verification: Verification | None, asked: dict[str, Any]) -
         drawn = "nothing was drawn or selected: the tables of the file cannot be used"
         notes = (*verification.notes, *[drawn] * _draws(asked))
         return Unreadable(file, replace(verification, notes=notes))
-    return _drawn(replace(found, verification=verification), asked)
+    return replace(found, verification=verification)
 
 
 def _draws(asked: dict[str, Any]) -> bool:
     return any(asked[name] for name in ("patch", "where", "sheet", "overlay", "html"))
 
 
-def _drawn(found: Inspection, asked: dict[str, Any]) -> Inspection:
+def _drawn(found: Any, asked: dict[str, Any]) -> Any:
     """The record with selections, after pictures and pages were written."""
-    if not _draws(asked):
+    from patchcli.inspected import Inspection
+
+    if not _draws(asked) or not isinstance(found, Inspection):
         return found
     from patchcli.report.pictures import Asked, draw
 
     names = ("where", "patch", "sheet", "html", "overlay", "per_class", "seed", "source", "max_pixels")
     wanted = Asked(**{name: asked[name] for name in names})
-    return draw(found, replace(wanted, most_listed=sys.maxsize) if asked["json"] else wanted)
+    return draw(found, replace(wanted, most_listed=_MOST_LISTED) if asked["json"] else wanted)
 
 
 def _text(found: Any, *, json: bool) -> str:
@@ -234,6 +252,8 @@ def _text(found: Any, *, json: bool) -> str:
 
 def _may_color() -> bool:
     """Colour is for a terminal whose user has not asked for none (https://no-color.org)."""
+    if sys.stdout is None:  # it was closed before we began
+        return False
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -247,13 +267,16 @@ def _colored(text: str, tone: Tone) -> str:
     return click.style(text, **styles[tone])
 
 
-def _judge(file: str, found: Any) -> None:
+def _judge(file: str, found: Any, failure: PatchcliError | None) -> None:
     """The exit code: what was found ends it, after it was said."""
     verification = getattr(found, "verification", None)
+    if verification is not None and not verification.ok:
+        n = verification.n_findings
+        also = f"\n{failure}" if failure else ""
+        raise NotWhole(f"{file}: {n:,} finding{'s' * (n != 1)}, listed above{also}")
+    if failure is not None:
+        raise failure
     if verification is not None:
-        if not verification.ok:
-            n = verification.n_findings
-            raise NotWhole(f"{file}: {n:,} finding{'s' * (n != 1)}, listed above")
         return
     damaged: Sequence[Any] = getattr(found, "damaged", ())
     if damaged:

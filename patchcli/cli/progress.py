@@ -17,6 +17,7 @@ from patchcli.errors import Stopped
 from patchcli.records import Progress
 
 _LINE_SECONDS = 10.0
+_AFTER = "finished shards are kept, the same command goes on"
 _VERBS = {
     "scan": "scanned",
     "cut": "cut",
@@ -33,12 +34,9 @@ class Meter:
     Parameters
     ----------
     style : {"auto", "bar", "log", "none"}
-    after : str
-        What becomes of the work when a signal stops it.
     """
 
-    def __init__(self, style: str, after: str = "finished shards are kept, the same command goes on") -> None:
-        self._after = after
+    def __init__(self, style: str) -> None:
         self.style = ("bar" if _has_room_for_a_bar() else "log") if style == "auto" else style
         self._signal: signal.Signals | None = None
         self._phase = ""
@@ -48,10 +46,10 @@ class Meter:
     def __call__(self, progress: Progress) -> None:
         """Take a report of the run."""
         if self._signal is not None:
-            raise Stopped(*_message(self._signal, self._after))
+            raise Stopped(*_message(self._signal, _AFTER))
         if progress.phase != self._phase:
             self._phase, self._began, self._first = progress.phase, time.monotonic(), progress.done
-            self._close()
+            self.close()
         if self.style == "bar":
             self._show_bar(progress)
         elif self.style == "log" and time.monotonic() - self._said >= _LINE_SECONDS:
@@ -77,7 +75,8 @@ class Meter:
             line += f" ({progress.done / progress.total:.0%}), {rate:,.0f} {progress.unit}/s, {_duration(left)} left"
         return line
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Take the bar away."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -105,9 +104,33 @@ class Meter:
         try:
             yield self
         finally:
-            self._close()
+            self.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible(after: str) -> Iterator[None]:
+    """While inside, SIGTERM, SIGUSR1 and SIGINT raise `Stopped` at once: for work that leaves nothing half-done."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def stop(number: int, _: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)  # one is enough
+        raise Stopped(*_message(signal.Signals(number), after))
+
+    for number in numbers:
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    try:
+        for handler in before.values():
+            for held in getattr(handler, "numbers", ()):
+                stop(held, None)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _has_room_for_a_bar() -> bool:

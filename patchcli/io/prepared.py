@@ -17,7 +17,8 @@ from patchcli.io.dataset import Dataset
 from patchcli.io.fitted import blocks_of, statistics_of
 from patchcli.io.patchfile import read_names
 from patchcli.pipeline import catalogue
-from patchcli.pipeline.augmenter import KERAS, Augmenter, resolved
+from patchcli.pipeline.augmenter import Augmenter, resolved
+from patchcli.pipeline.keras_ranges import KERAS
 from patchcli.pipeline.seeding import Before, befores, identity
 from patchcli.pipeline.standardize import Statistics
 from patchcli.pipeline.tree import Array, Group, steps_of

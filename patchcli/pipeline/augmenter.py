@@ -6,20 +6,17 @@ from bisect import bisect
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import UsageError
 from patchcli.pipeline.keras_affine import KerasTransform
-from patchcli.pipeline.keras_ranges import KerasRanges
+from patchcli.pipeline.keras_ranges import KERAS, KerasRanges
 from patchcli.pipeline.seeding import Before, Streams, identity
 from patchcli.pipeline.standardize import Standard, Statistics, standardize
 from patchcli.pipeline.tree import Array, Group, Node, Step, Transform
-
-KERAS: Final = "Keras"
-"""Name of the step that holds ImageDataGenerator's ranges."""
 
 _Run = Callable[[Array], Array]
 _Shape = tuple[int, int, int]

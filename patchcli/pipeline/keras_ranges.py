@@ -24,6 +24,9 @@ FillMode = Literal["nearest", "reflect", "constant", "wrap"]
 Pair = tuple[float, float]
 Shift = float | range | tuple[float, ...]
 
+KERAS: Final = "Keras"
+"""Name of the step of a pipeline that holds these ranges."""
+
 LARGEST: Final = 1e9
 """No number of any range may be larger in size."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from textwrap import shorten, wrap
 from typing import Any, Final, Literal
 
 from patchcli.inspected import Finding, InspectedClass, Inspection, PatchFacts, Selection, Verification
+from patchcli.records import show
 from patchcli.report.text import (
     aligned,
     argument,
@@ -61,7 +63,7 @@ def inspection_lines(found: Inspection, ink: Ink = plain) -> Iterator[str]:
         yield from verification_lines(found.verification, ink)
     if found.written:
         yield ""
-        yield from (f"{one.path}: {one.shows}" for one in found.written)
+        yield from (f"{show(os.fsencode(one.path))}: {one.shows}" for one in found.written)
 
 
 def _page(found: Inspection, ink: Ink) -> Iterator[str]:
@@ -80,7 +82,7 @@ def _page(found: Inspection, ink: Ink) -> Iterator[str]:
 def _title(found: Inspection, ink: Ink) -> str:
     height, width, channels = found.patch_shape
     what = f"{found.patches:,} patches of {width}x{height} px, {channels_name(channels)}, {found.dtype}"
-    return f"{ink(found.path, 'strong')}: {what}{_ROLES[found.role]}"
+    return f"{ink(show(os.fsencode(found.path)), 'strong')}: {what}{_ROLES[found.role]}"
 
 
 def _inked(lines: Iterable[str], ink: Ink) -> Iterator[str]:
@@ -219,7 +221,7 @@ def _selection_lines(selection: Selection, ink: Ink) -> Iterator[str]:
     align = "".join("<" if cells[0] in _PATCH_WORDS else ">" for cells in columns)
     yield from _inked(table(list(zip(*columns, strict=True)), align), ink)
     if n > len(selection.patches):
-        yield f"  ({n - len(selection.patches):,} more)"
+        yield f"  ({n - len(selection.patches):,} more; --json lists up to 10,000)"
 
 
 _PATCH_HEADING: Final = ("row", "class", "split", "x", "y", "copy", "of row", "digest", "source")

@@ -9,8 +9,10 @@ from typing import Final
 
 from patchcli.errors import UsageError
 from patchcli.inspected import Inspection, Written
+from patchcli.io.canvas import Canvas
 from patchcli.io.dataset import Dataset
 from patchcli.io.publish import new_run
+from patchcli.records import show
 from patchcli.report.drawing.overlay import choose_sources, overlay
 from patchcli.report.drawing.sheet import class_sheet
 from patchcli.report.html.histograms import channel_histograms
@@ -69,6 +71,7 @@ def draw(found: Inspection, asked: Asked) -> Inspection:
     """
     data = Dataset(os.fsencode(found.path))
     images, picture = _overlay(data, asked)
+    _check_apart(picture, asked)
     written: list[Written] = []
     if asked.patch is not None:
         row, path = asked.patch
@@ -81,15 +84,14 @@ def draw(found: Inspection, asked: Asked) -> Inspection:
         canvas, shows = class_sheet(data, per_class=asked.per_class, seed=asked.seed, rows=rows)
         canvas.write(os.fsencode(asked.sheet), new_run())
         written.append(Written(asked.sheet, shows))
-    root = None if asked.source is None else os.fsencode(asked.source)
     if images:
-        canvas, shows = overlay(data, images, root=root, max_pixels=asked.max_pixels)
+        canvas, shows = _outlined(data, images, asked)
         canvas.write(os.fsencode(picture), new_run())
         written.append(Written(picture, shows))
     if asked.html is not None:
         images = images or choose_sources(data, str(_OVERLAYS_OF_A_PAGE), asked.seed)
         canvas, shows = class_sheet(data, per_class=asked.per_class, seed=asked.seed, rows=rows)
-        outlined = [overlay(data, images, root=root, max_pixels=asked.max_pixels)] if images else []
+        outlined = [_outlined(data, images, asked)] if images else []
         text = html_report(
             found,
             sheet=(canvas.png(), shows),
@@ -101,21 +103,41 @@ def draw(found: Inspection, asked: Asked) -> Inspection:
     return replace(found, written=tuple(written))
 
 
+def _outlined(data: Dataset, images: Sequence[int], asked: Asked) -> tuple[Canvas, str]:
+    """Images with their patches outlined: on the images themselves, or on the patches where these are not to be had."""
+    if asked.source is None:
+        return overlay(data, images, root=None, max_pixels=asked.max_pixels)
+    try:
+        return overlay(data, images, root=os.fsencode(asked.source), max_pixels=asked.max_pixels)
+    except UsageError as error:
+        canvas, shows = overlay(data, images, root=None, max_pixels=asked.max_pixels)
+        return canvas, f"{shows}; not on the images themselves: {str(error).partition(';')[0]}"
+
+
 def _overlay(data: Dataset, asked: Asked) -> tuple[list[int], str]:
     """The images to draw, and the picture to write: what names no image of the data set is the picture."""
     if not asked.overlay:
         return [], _OVERLAY
     known = set(data.sources.path)
-    pictures = [
-        value
-        for value in asked.overlay
-        if not value.isdigit() and os.fsencode(value) not in known and value.lower().endswith(".png")
-    ]
+    folders = {os.path.dirname(path) for path in known} - {b""}  # a picture there is an image that was misspelt
+    pictures = []
+    for value in asked.overlay:
+        path = os.path.normpath(os.fsencode(value))
+        if value.lower().endswith(".png") and path not in known and os.path.dirname(path) not in folders:
+            pictures.append(value)
     if len(pictures) > 1:
-        raise UsageError(f"--overlay {pictures[0]} and {pictures[1]}: neither is an image of {os.fsdecode(data.path)}")
-    wanted = [value for value in asked.overlay if value not in pictures] or ["1"] * bool(pictures)
+        raise UsageError(f"--overlay {pictures[0]} and {pictures[1]}: neither is an image of {show(data.path)}")
+    wanted = [value for value in asked.overlay if value not in pictures] or ["1"]
     images = [image for value in wanted for image in choose_sources(data, value, asked.seed)]
     picture = pictures[0] if pictures else _OVERLAY
-    if images:
-        check_sheet(picture)
+    check_sheet(picture)
     return list(dict.fromkeys(images)), picture
+
+
+def _check_apart(picture: str, asked: Asked) -> None:
+    """Refuse two outputs of one name."""
+    outputs = [asked.sheet, asked.patch[1] if asked.patch else None, asked.html, picture if asked.overlay else None]
+    places = [os.path.realpath(output) for output in outputs if output]
+    for place in places:
+        if places.count(place) > 1:
+            raise UsageError(f"{place}: two things would be written to it: give each a name of its own")

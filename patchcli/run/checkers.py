@@ -84,7 +84,8 @@ class Checkers(NamedTuple):
                     done.append(one)
                     n_done += 1 if unit == "files" else one.n_patches
             except WorkerDied as error:
-                died = [task for task in tasks if f"{os.fsdecode(task.path)}: its worker died" in str(error)]
+                said = f"\n{error}"
+                died = [task for task in tasks if f"\n{os.fsdecode(task.path)}: its worker died" in said]
                 if not died:  # no worker could begin: nothing is known of the files
                     raise
                 return Outcome(done, died)

@@ -129,12 +129,13 @@ def recut_tasks(
     order = np.argsort(source, kind="stable")
     numbers, starts = np.unique(source[order], return_index=True)
     paths, sha256 = read_names(tables["sources/path"]), read_names(tables["sources/sha256"])
+    widths, heights = tables["sources/width"].astype(np.int64), tables["sources/height"].astype(np.int64)
     verb = "augment" if "augment" in settings else "extract"
     tasks = [
         RecutTask(
             root=root,
             path=paths[number],
-            size=Size(int(tables["sources/width"][number]), int(tables["sources/height"][number])),
+            size=Size(int(widths[number]), int(heights[number])),
             sha256=sha256[number],
             rows=rows[part],
             coords=tables["coords"][rows[part]],
@@ -144,7 +145,7 @@ def recut_tasks(
             background=tuple(settings.get("background", (255, 255, 255))),
             edge=settings["edge"],
             pad_value=settings.get("pad_value", 0),
-            max_pixels=choice.max_pixels,
+            max_pixels=max(choice.max_pixels, int(widths[number]) * int(heights[number])),  # of this size it was read
             shown=shown,
             again=f"give the images as they were, or let the same {verb} command make it again with --overwrite",
         )
@@ -165,7 +166,7 @@ def recut(task: RecutTask, note: Callable[[int], None] = lambda _: None) -> Recu
             max_pixels=task.max_pixels,
         )
     except (Unreadable, NotAnImage) as error:
-        return _differs(task, f"{show(task.path)}: {error}", "give the folder that it was cut from")
+        return _differs(task, f"{show(task.path)}: {error}")
     height, width = pixels.shape[:2]
     if (width, height) != task.size:
         return _differs(task, f"{show(task.path)}: is {width}x{height} px, was {task.size.width}x{task.size.height} px")

@@ -20,8 +20,8 @@ Tables = Mapping[str, npt.NDArray[Any]]
 _BLANK: Final = 0.05  # of the data set's own standard deviation, so that dark 16-bit images are not all blank
 
 
-class BlankFinder:
-    """Which patches show nearly nothing: every channel's deviation is below a twentieth of the whole data set's.
+class Viewer:
+    """What patches show: nearly nothing, where every channel's deviation is below a twentieth of the data set's.
 
     Parameters
     ----------
@@ -33,13 +33,13 @@ class BlankFinder:
     def __init__(self, path: bytes, std: npt.NDArray[np.float64]) -> None:
         self._path, self._most = path, _BLANK * std
 
-    def __call__(self, rows: Rows) -> npt.NDArray[np.bool_]:
-        """Of rows (k,), bool (k,); those that cannot be read count too: that they cannot is a finding of its own."""
-        blank = np.ones(len(rows), np.bool_)
+    def __call__(self, rows: Rows) -> npt.NDArray[np.int8]:
+        """Of rows (k,), ascending, int8 (k,): 1 something, 0 nearly nothing, -1 where they cannot be read."""
+        shown = np.full(len(rows), -1, np.int8)
         for row, patch in readable(Dataset(self._path), rows):
             deviation = patch.reshape(-1, patch.shape[-1]).std(axis=0, dtype=np.float64)
-            blank[np.searchsorted(rows, row)] = (deviation <= self._most).all()
-        return blank
+            shown[np.searchsorted(rows, row)] = (deviation > self._most).any()
+        return shown
 
 
 def describe_twin(twin: Twin, tables: Tables) -> tuple[FindingKind, Rows, str, str]:

@@ -14,21 +14,24 @@ from patchcli.consistency import broken_rules, misshapen
 from patchcli.errors import DamagedFile, UsageError
 from patchcli.inspected import Depth, Finding, FindingKind, Verification
 from patchcli.io.checking import Checked, CheckTask, check_file, check_index
-from patchcli.io.foreign.look import is_foreign
+from patchcli.io.foreign.look import is_foreign, is_hdf5
 from patchcli.io.listed import ListedShard, listed_shards
+from patchcli.io.names import shards_folder
 from patchcli.io.patchfile import Facts, opened, read_tables
 from patchcli.leaks import find_twins
 from patchcli.records import ProgressCallback, no_progress, show
 from patchcli.run.agreement import disagreements
 from patchcli.run.checkers import Checkers
 from patchcli.run.recut import Choice, check_root, recut, recut_tasks
-from patchcli.run.twins import BlankFinder, describe_twin
+from patchcli.run.twins import Viewer, describe_twin
 from patchcli.specs import MAX_PIXELS, ExecutorName, Size, check_choice, check_whole
 
 Rows = npt.NDArray[np.int64]
 Tables = dict[str, npt.NDArray[Any]]
 
 _MOST_FINDINGS: Final = 1000
+_INSPECT: Final = "without --verify, inspect says what it holds"
+_REMOVE: Final = "if a data set stood here: remove this file, then the command that made it makes it again"
 _DIED: Final = "its worker died twice over it: memory ran out, or a library crashed there"
 
 
@@ -54,8 +57,8 @@ def verify(
         `quick` only looks whether every shard is there, with the right size, identity and number of patches.
     source : path, optional
         The folder that the data set was cut from: every patch is cut again and compared.
-    sample : int, optional
-        Cut only so many patches again, chosen by `seed`.
+    sample, seed : int, optional
+        Cut only so many patches again, chosen by the seed.
     workers, executor, max_pixels, progress
         As for `patchcli.extract`.
 
@@ -80,6 +83,8 @@ def verify(
         check_whole("workers", workers, 1, 2**31 - 1)
     if sample is not None:
         check_whole("sample", sample, 1, 2**63 - 1)
+    check_whole("max_pixels", max_pixels, 1, 2**63 - 1)
+    check_whole("seed", seed, 0, 2**63 - 1)
     if sample is not None and source is None:
         raise UsageError("sample: says how many patches to cut again; give the folder of images as source too")
     if source is not None and not os.path.isdir(source):
@@ -155,9 +160,14 @@ class _Verifying:
         except DamagedFile as error:
             what = str(error).removeprefix(f"{os.fsdecode(self.path)}: ")
             if is_foreign(self.path):
-                self._add("foreign", what, remedy="without --verify, inspect says what it holds")
+                self._add("foreign", "an HDF5 file that patchcli did not make", remedy=_INSPECT)
+            elif not is_hdf5(self.path):
+                empty = os.path.getsize(self.path) == 0
+                self._add("damaged" if empty else "foreign", what, remedy=_REMOVE)
             else:
                 self._add(kind, what)
+            if os.path.isdir(shards_folder(self.path)):
+                self.notes.append("its shards were not looked at: mend this file first, then verify again")
         return None
 
     def _check_files(self, facts: Facts, shards: Sequence[ListedShard]) -> dict[int, Checked]:
@@ -254,13 +264,16 @@ class _Verifying:
             self._cut_again(facts, tables, root, choice)
 
     def _look_for_twins(self, tables: Tables) -> None:
-        found, n_blank = find_twins(tables, BlankFinder(self.path, tables["stats/std"]))
+        found, n_blank, n_unread = find_twins(tables, Viewer(self.path, tables["stats/std"]))
         for twin in found:
             kind, rows, what, remedy = describe_twin(twin, tables)
             self._add(kind, what, rows, remedy)
         if n_blank:
             patches = f"{n_blank:,} identical patches"
             self.notes.append(f"{patches} in several splits or classes show nearly nothing, and are exempt")
+        if n_unread:
+            patches = f"{n_unread:,} identical patches"
+            self.notes.append(f"{patches} in several splits or classes cannot be read, and were not judged")
         if "split" not in tables:
             self.notes.append("no splits: images and patches were compared between classes alone")
 

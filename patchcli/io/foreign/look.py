@@ -15,6 +15,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from patchcli.errors import DamagedFile, NotEnoughSpace
 from patchcli.foreign.records import ForeignFile
+from patchcli.io.names import shards_folder
 from patchcli.io.patchfile import holds_mark
 
 _SECONDS: Final = 4.0
@@ -37,6 +38,18 @@ _ENVIRONMENT: Final = {
 def is_foreign(path: bytes) -> bool:
     """Whether a file is HDF5 by its signature and carries no mark of patchcli; it is not opened as HDF5.
 
+    An index has its mark near its end: one that was cut off there is known by the folder of shards beside it.
+
+    Raises
+    ------
+    OSError
+    """
+    return is_hdf5(path) and not holds_mark(path, _MARK) and not os.path.isdir(shards_folder(path))
+
+
+def is_hdf5(path: bytes) -> bool:
+    """Whether a regular file has the signature of HDF5, at 0, 512, 1024, 2048, ...
+
     Raises
     ------
     OSError
@@ -44,10 +57,10 @@ def is_foreign(path: bytes) -> bool:
     if not stat.S_ISREG(os.stat(path).st_mode):
         return False
     with open(path, "rb") as file:
-        offset = 0  # the signature may stand at 0, 512, 1024, 2048, ...
+        offset = 0
         while signature := file.read(len(_SIGNATURE)):
             if signature == _SIGNATURE:
-                return not holds_mark(path, _MARK)
+                return True
             offset = max(512, 2 * offset)
             file.seek(offset)
     return False

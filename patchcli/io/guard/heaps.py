@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 NOWHERE: Final = (1 << 64) - 1
 _MOST_READ: Final = 1 << 24
+_MOST_IN_ALL: Final = 1 << 25
 _TREE: Final = Struct("<4sBBIHHBBQHQ")
 _HEAP: Final = Struct("<4sBHHBIQQQQQQQQQQQQHQQHHQH")
 _NODE_BYTES: Final = 512
@@ -30,11 +31,15 @@ class Raw:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self.size = os.fstat(fd).st_size
+        self._left = _MOST_IN_ALL
 
     def read(self, at: int, n_bytes: int, what: str, n_there: int = 0) -> bytes:
         """Bytes of the file; `n_there` of them must be there, though they are not read."""
         if at < 0 or n_bytes > _MOST_READ or at + max(n_bytes, n_there) > self.size:
             raise Strange(f"{what} is said to be at byte {at}, beyond the file's {self.size:,}")
+        self._left -= n_bytes
+        if self._left < 0:  # the same place may be named many times
+            raise Strange(f"more than {_MOST_IN_ALL:,} bytes say how it is put together")
         content = os.pread(self._fd, n_bytes, at)
         if len(content) < n_bytes:
             raise Strange(f"{what} ends before its last byte")

@@ -100,7 +100,8 @@ def class_sheet(data: Dataset, *, per_class: int, seed: int, rows: Rows | None =
     blocks = _planned(classes, max(1, most), data.facts.patch_shape)
     patches = _read(data, np.concatenate([np.empty(0, np.int64), *(one.rows for one in classes)]), blocks)
     look = look_at(list(patches.values()))
-    words = f"{counted(len(everyone), 'class', 'classes')}, {counted(most, 'patch', 'patches')} each"
+    upto = "up to " if any(len(one.rows) < most for one in classes) else ""
+    words = f"{counted(len(everyone), 'class', 'classes')}, {upto}{counted(most, 'patch', 'patches')} each"
     unread = _unread(sum(len(one.rows) for one in classes) - len(patches))
     caption = [
         f"{words}, chosen with seed {seed}" if classes else "no patches",
