@@ -13,7 +13,7 @@ class HeldSignals:
     Attributes
     ----------
     numbers : list of int
-        What came so far; `Meter.listening` acts on it.
+        What came so far; `Meter.listening` and `interruptible` act on it.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     need, which takes a fifth of a second.
     """
     command_name = "".join(sys.argv[1:2])
-    if command_name in ("augment", "extract") and not {"-h", "--help", "--dry-run", "serial"} & set(sys.argv):
+    if command_name in ("augment", "extract", "inspect") and not {"-h", "--help", "--dry-run", "serial"} & set(sys.argv):
         held = HeldSignals()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             if signal.getsignal(number) is not signal.SIG_IGN:

@@ -727,16 +727,8 @@ def test_signals(large: Path, number: signal.Signals, code: int, group: bool) ->
 @pytest.mark.parametrize("seconds", [0.2, 0.5, 0.8])
 def test_a_signal_at_any_moment_has_its_exit_code(large: Path, tmp_path: Path, seconds: float) -> None:
     """Also while patches are compared, and while pictures are drawn."""
-    wanted = (
-        "--sheet",
-        tmp_path / "s.png",
-        "--html",
-        tmp_path / "p.html",
-        "--overlay",
-        9,
-        "--overlay",
-        tmp_path / "o.png",
-    )
+    names = [str(tmp_path / name) for name in ("s.png", "o.png", "p.html")]
+    wanted = ("--sheet", names[0], "--overlay", "9", "--overlay", names[1], "--html", names[2])
     for more in ((), wanted):
         with running(command(large, *more)) as process:
             time.sleep(seconds)
