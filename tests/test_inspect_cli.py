@@ -263,3 +263,93 @@ def test_every_option_has_a_default_that_can_be_read() -> None:
     options = inspect("--help").stdout.partition("Options:\n")[2]
     for entry in re.split(r"\n(?=  -)", options):
         assert "[default: " in " ".join(entry.split()) or entry.split()[0] in ("--version", "-h,"), entry
+
+
+@pytest.fixture
+def leaky(root: Path, tmp_path: Path) -> Path:
+    """A data set in which one photo stands in two splits."""
+    photo = min((root / "grass").iterdir())
+    for split in ("train", "val"):
+        (tmp_path / "src" / split / "grass").mkdir(parents=True)
+        shutil.copy(photo, tmp_path / "src" / split / "grass" / f"{split}.png")
+    patchcli.extract(tmp_path / "src", tmp_path / "leaky.h5", patch=32, executor="serial")
+    return tmp_path / "leaky.h5"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [("--overlay", "nope.jpg"), ("--where", "klass=a"), ("--patch", "99999", "p.png"), ("--html", "/proc/x.html")],
+)
+def test_what_was_verified_is_said_whatever_fails_afterwards(leaky: Path, more: tuple[str, ...]) -> None:
+    done = run(leaky, "--verify", *more, cwd=leaky.parent)
+    assert done.returncode == 4, done.stderr
+    assert "are the same file, in two splits" in done.stdout
+    assert len(done.stderr.splitlines()) >= 2
+    as_json = json.loads(run(leaky, "--verify", "--json", *more, cwd=leaky.parent).stdout)
+    assert as_json["verification"]["n_findings"] == 1
+
+
+def test_images_that_are_others_now_are_drawn_from_the_patches(leaky: Path, tmp_path: Path) -> None:
+    (tmp_path / "src/train/grass/train.png").write_bytes(b"no image any more")
+    done = run(leaky, "--source", "src", "--overlay", 2, "--overlay", "o.png", "--html", "p.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^o.png: .*not on the images themselves: train/grass/train.png", done.stdout, re.MULTILINE)
+    assert (tmp_path / "p.html").is_file()
+
+
+def test_a_misspelt_image_is_no_picture_to_write(leaky: Path, tmp_path: Path) -> None:
+    done = run(leaky, "--overlay", "train/grass/trian.png", cwd=tmp_path / "src")
+    assert done.returncode == 2
+    assert "did you mean train/grass/train.png" in done.stderr
+    assert os.listdir(tmp_path / "src/train/grass") == ["train.png"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--sheet", "a.png", "--overlay", "a.png"),
+        ("--sheet", "overlay.png", "--overlay", "2"),
+        ("--sheet", "a.png", "--patch", "1", "./a.png"),
+    ],
+)
+def test_two_outputs_have_two_names(leaky: Path, more: tuple[str, ...]) -> None:
+    done = run(leaky, *more, cwd=leaky.parent)
+    assert (done.returncode, "give each a name of its own" in done.stderr) == (2, True)
+    assert not list(leaky.parent.glob("*.png"))
+
+
+def test_an_index_that_was_cut_off_is_ours_and_its_remedy_holds(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+
+    def extract() -> None:
+        patchcli.extract(root, out, patch=32, shard_size="70kB", executor="serial")
+
+    extract()
+    whole = out.read_bytes()
+    out.write_bytes(whole[: len(whole) // 2])
+    done = run(out, "--verify", cwd=tmp_path)
+    assert done.returncode == 4
+    assert re.search(r"damaged .*truncated", done.stdout)
+    assert "its shards were not looked at" in done.stdout
+    assert "writes it again" in done.stdout
+    assert run(out, cwd=tmp_path).returncode == 1
+    extract()
+    assert out.read_bytes() == whole
+
+
+def test_what_is_no_file_of_ours_is_no_damage(tmp_path: Path) -> None:
+    (tmp_path / "text.h5").write_text("text")
+    (tmp_path / "folder.h5").mkdir()
+    os.mkfifo(tmp_path / "pipe.h5")
+    said = run("text.h5", "--verify", cwd=tmp_path)
+    assert (said.returncode, "foreign" in said.stdout, "remove this file" in said.stdout) == (4, True, True)
+    for name in ("folder.h5", "pipe.h5"):
+        done = run(name, "--verify", cwd=tmp_path)
+        assert (done.returncode, "no regular file" in done.stderr) == (1, True)
+
+
+def test_a_closed_standard_output_is_no_bug(cut: Path) -> None:
+    line = f"{sys.executable} -m patchcli inspect '{cut}' >&-"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert "bug" not in done.stderr
+    assert "Traceback" not in done.stderr
