@@ -30,7 +30,8 @@ def main() -> None:
     need, which takes a fifth of a second.
     """
     command_name = "".join(sys.argv[1:2])
-    if command_name in ("augment", "extract", "inspect") and not {"-h", "--help", "--dry-run", "serial"} & set(sys.argv):
+    at_once = {"-h", "--help", "--dry-run", "serial"}
+    if command_name in ("augment", "extract", "inspect") and not at_once & set(sys.argv):
         held = HeldSignals()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             if signal.getsignal(number) is not signal.SIG_IGN:

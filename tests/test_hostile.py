@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -631,6 +632,34 @@ def test_hostile_layouts_of_chunks_are_refused(
     path = copy(seeds["gray"], folder)
     path.write_bytes(content)
     check_refused(server, path, "not made by patchcli: .*(chunks|number)")
+
+
+def test_headers_that_share_a_large_part_are_not_read_again_and_again(tmp_path: Path) -> None:
+    """500 objects, each with two continuations into one chunk of 16 MB: 16 GB to look at, in a file of 17 MB."""
+    n, root = 500, 48
+    first, big = 1 << 16, (1 << 16) + 128 * 500 + 4096
+    size = 4 + 255 * 65539 + 4
+    content = bytearray(big + size + 100)
+    links = b""
+    for k in range(n):
+        name = b"x%d" % k
+        link = bytes([1, 0, len(name)]) + name + struct.pack("<Q", first + 128 * k)
+        links += struct.pack("<BHB", 6, len(link), 0) + link
+        message = struct.pack("<BHBQQ", 0x10, 16, 0, big, size) * 2
+        header = b"OHDR\2\0" + bytes([len(message)]) + message + bytes(4)
+        content[first + 128 * k : first + 128 * k + len(header)] = header
+    head = b"\x89HDF\r\n\x1a\n" + bytes([3, 8, 8, 0]) + struct.pack("<QQQQ", 0, (1 << 64) - 1, big + size + 100, root)
+    content[: len(head)] = head
+    groups = b"OHDR\2\2" + struct.pack("<I", len(links)) + links
+    content[root : root + len(groups)] = groups
+    content[big : big + 4] = b"OCHK"
+    for k in range(255):
+        content[big + 4 + k * 65539 : big + 8 + k * 65539] = struct.pack("<BHB", 0, 65535, 0)
+    (tmp_path / "large.h5").write_bytes(content)
+    began = time.monotonic()
+    with pytest.raises(DamagedFile, match="how it is put together"):
+        check_structure(os.fsencode(tmp_path / "large.h5"))
+    assert time.monotonic() - began < 5
 
 
 def test_long_settings_and_many_tables_are_stored_as_they_may_be(tmp_path: Path) -> None:
