@@ -23,6 +23,7 @@ _PIXEL_NAMES: Final = ("patches", "imgs", "x", "images", "data", "X", "image")
 _LABEL_NAMES: Final = ("y", "label", "labels", "target", "targets", "class", "classes", "Y")
 _SLIDE_NAMES: Final = ("wsi_name", "name", "wsi_path")
 _MOST_LABEL_TABLES: Final = 4
+_IN_LINE: Final = 4  # of so many points of a grid at least one has a neighbour in its row
 _MOST_COUNTS: Final = 16
 _CHANNELS: Final = (1, 3, 4)
 _PIXEL_DTYPES: Final = ("uint8", "uint16", "float16", "float32", "float64")
@@ -212,10 +213,13 @@ def coordinates(path: str, values: Values, size: Pair | None = None, border: Pai
 
 
 def _stride(along: Table, line: Table) -> tuple[int | None, float]:
-    """The most frequent step along a row or column; CLAM begins a grid anew for each piece of tissue."""
+    """The most frequent step along a row or column; CLAM begins a grid anew for each piece of tissue.
+
+    None where few points have a neighbour in their row or column: they are on no grid.
+    """
     steps = np.diff(along)[np.diff(line) == 0]
     lengths, counts = np.unique(steps[steps > 0], return_counts=True)
-    if not len(lengths):
+    if _IN_LINE * counts.sum() < len(along) or not len(lengths):
         return None, 0.0
     best = int(np.argmax(counts))
     return int(lengths[best]), round(float(counts[best] / counts.sum()), 4)

@@ -44,7 +44,8 @@ def foreign_lines(found: ForeignFile, ink: Ink = plain) -> Iterator[str]:
         Gives a text in a tone; without colour by default.
     """
     n = len(found.datasets)
-    what = f"an HDF5 file that patchcli did not make, {size(found.bytes)}, {n:,} data set{'s' * (n != 1)}"
+    more = "at least " if any("looked at" in note for note in found.notes) else ""
+    what = f"an HDF5 file that patchcli did not make, {size(found.bytes)}, {more}{n:,} data set{'s' * (n != 1)}"
     yield f"{ink(found.path, 'strong')}: {what}"
     yield ""
     if found.datasets:
