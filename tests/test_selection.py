@@ -352,7 +352,7 @@ def test_a_page_of_a_patch_and_of_a_selection(cut_splits: Path) -> None:
     listed = page_of(cut_splits, select(data, where=["class=ihc", "split=train"], most=3))
     assert "patches with class=ihc, split=train" in listed[2]
     assert listed[4].split() == ["row", "class", "split", "x", "y", "digest", "source"]
-    assert listed[-1].endswith("more)")
+    assert listed[-1].endswith("more; --json lists up to 10,000)")
     assert page_of(cut_splits, select(data, where=["x=10000"]))[-1] == "no patch with x=10000"
 
 
