@@ -26,7 +26,8 @@ demo: $(VENV)/.has-test  ## cut real textures and medical images, and look at th
 	run patchcli augment demo/textures.h5 demo/textures-more.h5 --rotation-range 20 --zoom-range 0.2 --horizontal-flip --copies 2; \
 	run patchcli augment demo/textures.h5 --rotation-range 20 --zoom-range 0.2 --horizontal-flip --copies 6 --preview demo/textures.png; \
 	run patchcli extract demo/medical demo/medical.h5 --patch 96 --edge shift --mode rgb; \
-	run patchcli inspect demo/medical.h5
+	run patchcli inspect demo/medical.h5 --verify --source demo/medical --sheet demo/medical.png --overlay 3 \
+	    --overlay demo/images.png --html demo/medical.html
 
 test: $(VENV)/.has-test  ## the tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow"
