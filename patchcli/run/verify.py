@@ -14,7 +14,7 @@ from patchcli.consistency import broken_rules, misshapen
 from patchcli.errors import DamagedFile, UsageError
 from patchcli.inspected import Depth, Finding, FindingKind, Verification
 from patchcli.io.checking import Checked, CheckTask, check_file, check_index
-from patchcli.io.foreign.look import is_foreign, is_hdf5
+from patchcli.io.foreign.look import is_foreign, is_ours
 from patchcli.io.listed import ListedShard, listed_shards
 from patchcli.io.names import shards_folder
 from patchcli.io.patchfile import Facts, opened, read_tables
@@ -161,7 +161,7 @@ class _Verifying:
             what = str(error).removeprefix(f"{os.fsdecode(self.path)}: ")
             if is_foreign(self.path):
                 self._add("foreign", "an HDF5 file that patchcli did not make", remedy=_INSPECT)
-            elif not is_hdf5(self.path):
+            elif not is_ours(self.path):
                 empty = os.path.getsize(self.path) == 0
                 self._add("damaged" if empty else "foreign", what, remedy=_REMOVE)
             else:

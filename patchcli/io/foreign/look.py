@@ -38,22 +38,27 @@ _ENVIRONMENT: Final = {
 def is_foreign(path: bytes) -> bool:
     """Whether a file is HDF5 by its signature and carries no mark of patchcli; it is not opened as HDF5.
 
-    An index has its mark near its end: one that was cut off there is known by the folder of shards beside it.
+    Raises
+    ------
+    OSError
+    """
+    return _is_hdf5(path) and not is_ours(path)
+
+
+def is_ours(path: bytes) -> bool:
+    """Whether a file, damaged or not, carries a mark of patchcli.
+
+    An index has it near its end: one that was cut off there is known by the folder of shards beside it.
 
     Raises
     ------
     OSError
     """
-    return is_hdf5(path) and not holds_mark(path, _MARK) and not os.path.isdir(shards_folder(path))
+    return holds_mark(path, _MARK) or os.path.isdir(shards_folder(path))
 
 
-def is_hdf5(path: bytes) -> bool:
-    """Whether a regular file has the signature of HDF5, at 0, 512, 1024, 2048, ...
-
-    Raises
-    ------
-    OSError
-    """
+def _is_hdf5(path: bytes) -> bool:
+    """Whether a regular file has the signature of HDF5, at 0, 512, 1024, 2048, ..."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         return False
     with open(path, "rb") as file:
