@@ -79,28 +79,31 @@ def draw(found: Inspection, asked: Asked) -> Inspection:
         written.append(write_patch(data, row, path))
     elif asked.where:
         found = replace(found, selection=select(data, where=asked.where, most=asked.most_listed))
-    rows = selected_rows(data, asked.where) if asked.where else None
-    if asked.sheet is not None:
-        canvas, shows = class_sheet(data, per_class=asked.per_class, seed=asked.seed, rows=rows)
-        canvas.write(os.fsencode(asked.sheet), new_run())
-        written.append(Written(asked.sheet, shows))
-    if images:
-        canvas, shows = _outlined(data, images, asked)
-        canvas.write(os.fsencode(picture), new_run())
-        written.append(Written(picture, shows))
+    wants_page = asked.html is not None
+    sheet = _sheet(data, asked) if asked.sheet is not None or wants_page else None
+    if wants_page and not images:
+        images = choose_sources(data, str(_OVERLAYS_OF_A_PAGE), asked.seed)
+    outlined = _outlined(data, images, asked) if images else None
+    for name, drawn in ((asked.sheet, sheet), (picture if asked.overlay else None, outlined)):
+        if name is not None and drawn is not None:
+            drawn[0].write(os.fsencode(name), new_run())
+            written.append(Written(name, drawn[1]))
     if asked.html is not None:
-        images = images or choose_sources(data, str(_OVERLAYS_OF_A_PAGE), asked.seed)
-        canvas, shows = class_sheet(data, per_class=asked.per_class, seed=asked.seed, rows=rows)
-        outlined = [_outlined(data, images, asked)] if images else []
         text = html_report(
             found,
-            sheet=(canvas.png(), shows),
-            overlays=[(one.png(), about) for one, about in outlined],
+            sheet=None if sheet is None else (sheet[0].png(), sheet[1]),
+            overlays=[] if outlined is None else [(outlined[0].png(), outlined[1])],
             histograms=channel_histograms(data, seed=asked.seed),
         )
         write_html(os.fsencode(asked.html), text)
         written.append(Written(asked.html, "all of this on one page, with pictures and histograms"))
     return replace(found, written=tuple(written))
+
+
+def _sheet(data: Dataset, asked: Asked) -> tuple[Canvas, str]:
+    """Patches of each class, or of those that were selected."""
+    rows = selected_rows(data, asked.where) if asked.where else None
+    return class_sheet(data, per_class=asked.per_class, seed=asked.seed, rows=rows)
 
 
 def _outlined(data: Dataset, images: Sequence[int], asked: Asked) -> tuple[Canvas, str]:
