@@ -74,7 +74,7 @@ class Skipped:
     kind: SkipKind
 
 
-def show(path: bytes) -> str:
+def show(path: bytes | str) -> str:
     """A path for a line of text: control characters and undecodable bytes are escaped, so that it stays one line."""
     text = os.fsdecode(path)
     if text.isprintable():

@@ -45,6 +45,11 @@ class LeftOut:
     examples: tuple[str, ...]
 
 
+def made_by(settings: dict[str, Any]) -> Literal["extract", "augment"]:
+    """The command that made a data set with such settings, and that mends it."""
+    return "augment" if "augment" in settings else "extract"
+
+
 def setting_text(value: Any) -> str:
     """A setting's value for people: `64`, `64x48`, `255,255,255`, `default`."""
     if isinstance(value, list) and len(value) == 2 and all(isinstance(one, int) for one in value):

@@ -280,10 +280,11 @@ def _judge(file: str, found: Any, failure: PatchcliError | None) -> None:
         return
     damaged: Sequence[Any] = getattr(found, "damaged", ())
     if damaged:
-        verb = "augment" if "augment" in found.settings else "extract"
+        from patchcli.summaries import made_by
+
         raise DamagedFile(
             f"{file}: {len(damaged)} of {len(found.shards)} shards are missing or of the wrong size; "
-            f"the same {verb} command rebuilds them"
+            f"the same {made_by(found.settings)} command rebuilds them"
         )
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -17,6 +17,7 @@ from patchcli.errors import Stopped
 from patchcli.records import Progress
 
 _LINE_SECONDS = 10.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _AFTER = "finished shards are kept, the same command goes on"
 _VERBS = {
     "scan": "scanned",
@@ -87,46 +88,43 @@ class Meter:
 
         A second Ctrl-C interrupts at once, whatever is going on. Signals that were held come in now.
         """
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-        before = {number: signal.getsignal(number) for number in numbers}
 
         def leave_note(number: int, _: FrameType | None) -> None:
             self._signal = self._signal or signal.Signals(number)
             if number == signal.SIGINT:
                 signal.signal(number, signal.default_int_handler)
 
-        for number in numbers:
-            if before[number] is not signal.SIG_IGN:  # nohup and background jobs of a shell ignore SIGINT: so do we
-                signal.signal(number, leave_note)
-        for handler in before.values():
-            for held in getattr(handler, "numbers", ()):
-                leave_note(held, None)
-        try:
-            yield self
-        finally:
-            self.close()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with _handling(leave_note):
+            try:
+                yield self
+            finally:
+                self.close()
 
 
 @contextmanager
 def interruptible(after: str) -> Iterator[None]:
     """While inside, SIGTERM, SIGUSR1 and SIGINT raise `Stopped` at once: for work that leaves nothing half-done."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.getsignal(number) for number in numbers}
 
     def stop(number: int, _: FrameType | None) -> None:
-        for each in numbers:
+        for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)  # one is enough
         raise Stopped(*_message(signal.Signals(number), after))
 
-    for number in numbers:
-        if before[number] is not signal.SIG_IGN:
-            signal.signal(number, stop)
+    with _handling(stop):
+        yield
+
+
+@contextmanager
+def _handling(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """While inside, signals that ask for an end go to a handler; those that were held come in at once."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        if before[number] is not signal.SIG_IGN:  # nohup and background jobs of a shell ignore SIGINT: so do we
+            signal.signal(number, handle)
     try:
         for handler in before.values():
             for held in getattr(handler, "numbers", ()):
-                stop(held, None)
+                handle(held, None)
         yield
     finally:
         for number, handler in before.items():

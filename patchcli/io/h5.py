@@ -19,6 +19,7 @@ from patchcli.specs import NO_PLUGIN, PLUGGED
 
 Array = npt.NDArray[Any]
 
+SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _MOST_BYTES: Final = 1 << 34
 _MOST_ATTRIBUTE_BYTES: Final = 1 << 22
 _CHECKSUM_BYTES: Final = 4
@@ -80,8 +81,8 @@ def open_file(path: bytes, *, check: Callable[[bytes], None] = lambda _: None) -
         raise
     except Exception as error:
         with open(path, "rb") as file:
-            signature = file.read(8)
-        what = "not an HDF5 file" if signature != b"\x89HDF\r\n\x1a\n" else f"damaged HDF5 file ({_short(error)})"
+            signature = file.read(len(SIGNATURE))
+        what = "not an HDF5 file" if signature != SIGNATURE else f"damaged HDF5 file ({_short(error)})"
         raise DamagedFile(f"{shown}: {what}") from None
 
 
@@ -91,7 +92,7 @@ def _short(error: Exception) -> str:
 
 def dataset(file: h5py.File, path: str) -> h5py.Dataset:
     """A data set by a fixed name, refused when it leads out of the file or is none of our kinds."""
-    shown = show(os.fsencode(file.filename))
+    shown = show(file.filename)
     try:
         return _dataset(file, path, shown)
     except DamagedFile:
@@ -140,7 +141,7 @@ def read_table(file: h5py.File, path: str, *, checked: bool = False) -> Array:
         Missing, of a foreign kind, larger than the file can hold, or failing its checksum.
     """
     table = dataset(file, path)
-    shown = show(os.fsencode(file.filename))
+    shown = show(file.filename)
     try:
         strange = _strange_table(table, os.path.getsize(file.filename), checked)
     except Exception as error:
@@ -195,9 +196,7 @@ def has(file: h5py.File, path: str) -> bool:
     try:
         return _link(file, path) is not None
     except Exception as error:
-        raise DamagedFile(
-            f"{show(os.fsencode(file.filename))}: /{path} cannot be looked for ({_short(error)})"
-        ) from None
+        raise DamagedFile(f"{show(file.filename)}: /{path} cannot be looked for ({_short(error)})") from None
 
 
 def read_attributes(place: Any, shown: str) -> dict[str, Any]:

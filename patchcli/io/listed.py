@@ -24,6 +24,20 @@ class ListedShard(NamedTuple):
     n_rows: int
 
 
+def files_with_pixels(facts: Facts, tables: dict[str, Array]) -> tuple[ListedShard, ...]:
+    """Shards by number; of a file that is not an index the file itself, as an index would list it.
+
+    Raises
+    ------
+    DamagedFile
+        As for `listed_shards`.
+    """
+    name = os.path.basename(facts.path)
+    return listed_shards(facts, tables) or (
+        ListedShard(facts.shard, name, facts.path, os.path.getsize(facts.path), "", 0, facts.n_rows),
+    )
+
+
 def listed_shards(facts: Facts, tables: dict[str, Array]) -> tuple[ListedShard, ...]:
     """Shards by number; none for a file that is not an index.
 

@@ -21,6 +21,7 @@ from patchcli.io.guard.anatomy import check_structure
 from patchcli.io.guard.chunks import codec_of, read_chunk
 from patchcli.io.guard.settings import checked_settings
 from patchcli.records import SkipKind, Skipped, show
+from patchcli.summaries import made_by
 
 _HEAD_BYTES = 1 << 16
 _MOST_PATCH_BYTES = 1 << 36
@@ -77,8 +78,7 @@ class Facts:
     @property
     def remedy(self) -> str:
         """What to do about a damaged shard."""
-        verb = "augment" if "augment" in self.settings else "extract"
-        return f"run the same {verb} command again, it rebuilds that shard"
+        return f"run the same {made_by(self.settings)} command again, it rebuilds that shard"
 
 
 @contextlib.contextmanager
@@ -190,10 +190,10 @@ def read_tables(file: h5py.File) -> dict[str, h5.Array]:
     wanted += [f"skipped/{name}" for name in ("path", "reason", "kind")]
     wanted += [f"stats/{name}" for name in ("mean", "std", "n_pixels", "sum", "sum_of_squares")]
     wanted += [name for name in ("split", "splits", "origin", "copy") if h5.has(file, name)]
-    if h5.read_attributes(file, show(os.fsencode(file.filename))).get("role") == "index":
+    if h5.read_attributes(file, show(file.filename)).get("role") == "index":
         wanted += [f"shards/{name}" for name in ("name", "bytes", "digest", "row_start")]
     tables = {name: h5.read_table(file, name, checked=True) for name in wanted}
-    _check_kinds(tables, show(os.fsencode(file.filename)))
+    _check_kinds(tables, show(file.filename))
     return tables
 
 

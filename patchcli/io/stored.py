@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import DamagedFile
-from patchcli.io.listed import ListedShard, listed_shards
+from patchcli.io.listed import ListedShard, files_with_pixels
 from patchcli.io.patchfile import Facts, opened, read_exactly, read_rows
 from patchcli.io.shard import digests
 from patchcli.records import show
@@ -48,7 +48,7 @@ class Shards:
 
     def __init__(self, whole: Facts, tables: dict[str, npt.NDArray[Any]]) -> None:
         self._whole = whole
-        self._places = listed_shards(whole, tables) or (_itself(whole),)
+        self._places = files_with_pixels(whole, tables)
         self._row_start = np.array([place.row_start for place in self._places], np.int64)
         self._open = _Open()
         self._seen: dict[int, tuple[tuple[int, ...], Facts]] = {}
@@ -184,12 +184,6 @@ class _Shard:
                     done = min(size, max(0, n - i * size))
                     read_exactly(self.fd, buffer[done:], at + i * size + done, self.facts.path)
             start = stop
-
-
-def _itself(facts: Facts) -> ListedShard:
-    """A file with pixels of its own, as an index would list it."""
-    name, n_bytes = os.path.basename(facts.path), os.path.getsize(facts.path)
-    return ListedShard(facts.shard, name, facts.path, n_bytes, "", 0, facts.n_rows)
 
 
 def _open_shard(place: ListedShard, whole: Facts) -> _Shard:

@@ -80,7 +80,7 @@ class Augmented:
         for row in self._chosen(n):
             path = self._path(row)
             yield Sampled(
-                class_name=show(os.fsencode(classes[labels[row]])),
+                class_name=show(classes[labels[row]]),
                 source=show(path),
                 xy=self._xy(row),
                 patches=tuple(self._made(augmenter, row, copy) for copy in range(n_copies + 1)),

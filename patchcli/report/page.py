@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from textwrap import shorten, wrap
@@ -63,7 +62,7 @@ def inspection_lines(found: Inspection, ink: Ink = plain) -> Iterator[str]:
         yield from verification_lines(found.verification, ink)
     if found.written:
         yield ""
-        yield from (f"{show(os.fsencode(one.path))}: {one.shows}" for one in found.written)
+        yield from (f"{show(one.path)}: {one.shows}" for one in found.written)
 
 
 def _page(found: Inspection, ink: Ink) -> Iterator[str]:
@@ -82,7 +81,7 @@ def _page(found: Inspection, ink: Ink) -> Iterator[str]:
 def _title(found: Inspection, ink: Ink) -> str:
     height, width, channels = found.patch_shape
     what = f"{found.patches:,} patches of {width}x{height} px, {channels_name(channels)}, {found.dtype}"
-    return f"{ink(show(os.fsencode(found.path)), 'strong')}: {what}{_ROLES[found.role]}"
+    return f"{ink(show(found.path), 'strong')}: {what}{_ROLES[found.role]}"
 
 
 def _inked(lines: Iterable[str], ink: Ink) -> Iterator[str]:

@@ -13,7 +13,7 @@ from patchcli.inspected import PatchFacts, Selection, Written
 from patchcli.io.canvas import write_png
 from patchcli.io.dataset import Dataset
 from patchcli.io.h5 import Array
-from patchcli.io.listed import ListedShard, listed_shards
+from patchcli.io.listed import ListedShard, files_with_pixels
 from patchcli.io.publish import new_run
 from patchcli.records import show
 from patchcli.report.drawing.levels import for_the_eye
@@ -48,7 +48,7 @@ def select(data: Dataset, *, where: Sequence[str] = (), patch: int | None = None
         row = _row(data, patch)
         return Selection(f"row={row}", True, 1, (_Facts(data).of(row, read=True),))
     found, facts = selected_rows(data, where), _Facts(data)
-    said = _shown(str(Where.of(where)))
+    said = show(str(Where.of(where)))
     return Selection(said, False, len(found), tuple(facts.of(row) for row in found[:most].tolist()))
 
 
@@ -100,7 +100,7 @@ def _row(data: Dataset, patch: int) -> int:
 
 
 def _columns(data: Dataset) -> Columns:
-    tables, shards = data.tables, _shards(data)
+    tables, shards = data.tables, files_with_pixels(data.facts, data.tables)
     nothing = np.empty(0, "S1")
     return Columns(
         labels=tables["labels"],
@@ -119,18 +119,11 @@ def _columns(data: Dataset) -> Columns:
     )
 
 
-def _shards(data: Dataset) -> tuple[ListedShard, ...]:
-    """The files with the pixels: those that an index lists, or the file itself."""
-    facts = data.facts
-    itself = ListedShard(facts.shard, os.path.basename(data.path), data.path, 0, "", 0, facts.n_rows)
-    return listed_shards(facts, data.tables) or (itself,)
-
-
 class _Facts:
     """Looks up what is known of rows."""
 
     def __init__(self, data: Dataset) -> None:
-        self._data, self._shards = data, _shards(data)
+        self._data, self._shards = data, files_with_pixels(data.facts, data.tables)
         self._starts = np.array([shard.row_start for shard in self._shards], np.int64)
 
     def of(self, row: int, *, read: bool = False) -> PatchFacts:
@@ -146,9 +139,9 @@ class _Facts:
             file=self._file(shard),
             file_row=row - shard.row_start,
             pixels=self._python(shard, row - shard.row_start),
-            class_name=_shown(data.classes[label]),
+            class_name=show(data.classes[label]),
             label=label,
-            split=_shown(data.splits[tables["split"][row]]) if "split" in tables else None,
+            split=show(data.splits[tables["split"][row]]) if "split" in tables else None,
             source=show(bytes(tables["sources/path"][source])),
             group=show(bytes(tables["sources/group"][source])),
             source_size=(width, height),
@@ -175,10 +168,6 @@ class _Facts:
     def _python(self, shard: ListedShard, row: int) -> str:
         modules = "h5py, hdf5plugin" if self._data.facts.settings.get("compression") in PLUGGED else "h5py"
         return f'import {modules}; h5py.File({self._file(shard)!r})["patches"][{row}]'
-
-
-def _shown(name: str) -> str:
-    return show(os.fsencode(name))
 
 
 def _outside(patch_shape: tuple[int, int, int], x: int, y: int, width: int, height: int) -> int:

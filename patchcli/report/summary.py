@@ -47,7 +47,7 @@ def inspect(path: str | bytes | os.PathLike[str]) -> Inspection:
     facts, tables = data.facts, data.tables
     shards = tuple(_state(shard) for shard in listed_shards(facts, tables))
     classes = _classes(data)
-    splits = tuple(map(_shown, data.splits))
+    splits = tuple(map(show, data.splits))
     patch, stride = (tuple(facts.settings[name]) for name in ("patch_size", "stride"))
     return Inspection(
         path=os.fsdecode(path),
@@ -72,7 +72,7 @@ def inspect(path: str | bytes | os.PathLike[str]) -> Inspection:
         mean=_rounded(tables["stats/mean"]),
         std=_rounded(tables["stats/std"]),
         shards=shards,
-        left_out=group_left_out([Skipped(one.path, _shown(one.reason), one.kind) for one in data.skipped]),
+        left_out=group_left_out([Skipped(one.path, show(one.reason), one.kind) for one in data.skipped]),
         command=_commands(data),
         settings=facts.settings,
     )
@@ -80,10 +80,6 @@ def inspect(path: str | bytes | os.PathLike[str]) -> Inspection:
 
 def _rounded(values: Array) -> tuple[float, ...]:
     return tuple(round(float(value), 6) for value in values) if np.isfinite(values).all() else ()
-
-
-def _shown(name: str) -> str:
-    return show(name.encode("utf-8", "surrogateescape"))
 
 
 def _state(shard: ListedShard) -> ShardState:
@@ -107,7 +103,7 @@ def _classes(data: Dataset) -> tuple[InspectedClass, ...]:
     columns = (np.ones_like(widths), widths * heights, covered.n_uncovered, covered.n_padded)
     for total, values in zip(sums, columns, strict=True):
         np.add.at(total, tables["sources/label"], values)
-    splits = tuple(map(_shown, data.splits))
+    splits = tuple(map(show, data.splits))
     # one count for each pair of class and split
     n_splits = max(1, len(splits))
     pairs = tables["labels"].astype(np.int64) * n_splits

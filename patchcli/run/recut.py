@@ -20,6 +20,7 @@ from patchcli.io.patchfile import Facts, read_names
 from patchcli.io.shard import digests
 from patchcli.records import show
 from patchcli.specs import Edge, Size
+from patchcli.summaries import made_by
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,8 +130,8 @@ def recut_tasks(
     order = np.argsort(source, kind="stable")
     numbers, starts = np.unique(source[order], return_index=True)
     paths, sha256 = read_names(tables["sources/path"]), read_names(tables["sources/sha256"])
+    maker = made_by(settings)
     widths, heights = tables["sources/width"].astype(np.int64), tables["sources/height"].astype(np.int64)
-    verb = "augment" if "augment" in settings else "extract"
     tasks = [
         RecutTask(
             root=root,
@@ -147,7 +148,7 @@ def recut_tasks(
             pad_value=settings.get("pad_value", 0),
             max_pixels=max(choice.max_pixels, int(widths[number]) * int(heights[number])),  # of this size it was read
             shown=shown,
-            again=f"give the images as they were, or let the same {verb} command make it again with --overwrite",
+            again=f"give the images as they were, or let the same {maker} command make it again with --overwrite",
         )
         for number, part in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True)
     ]

@@ -25,6 +25,7 @@ from patchcli.run.checkers import Checkers
 from patchcli.run.recut import Choice, check_root, recut, recut_tasks
 from patchcli.run.twins import Viewer, describe_twin
 from patchcli.specs import MAX_PIXELS, ExecutorName, Size, check_choice, check_whole
+from patchcli.summaries import made_by
 
 Rows = npt.NDArray[np.int64]
 Tables = dict[str, npt.NDArray[Any]]
@@ -144,7 +145,7 @@ class _Verifying:
         kind: FindingKind = "damaged"
         try:
             with opened(self.path) as (file, facts):
-                self.maker = f"the same {'augment' if 'augment' in facts.settings else 'extract'} command"
+                self.maker = f"the same {made_by(facts.settings)} command"
                 tables = read_tables(file)
                 if facts.role == "index" and self.depth == "deep":
                     self.n_bytes += os.path.getsize(self.path)

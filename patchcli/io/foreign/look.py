@@ -15,12 +15,12 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from patchcli.errors import DamagedFile, NotEnoughSpace
 from patchcli.foreign.records import ForeignFile
+from patchcli.io.h5 import SIGNATURE
 from patchcli.io.names import shards_folder
 from patchcli.io.patchfile import holds_mark
 
 _SECONDS: Final = 4.0
 _MARK: Final = b"patchset"
-_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _SHOWN: Final = 300
 # An interpreter of its own with our module path and nothing else: a fork would inherit threads and their locks, and a
 # module in the current folder, beside a stranger's file, must not be imported.
@@ -63,8 +63,8 @@ def _is_hdf5(path: bytes) -> bool:
         return False
     with open(path, "rb") as file:
         offset = 0
-        while signature := file.read(len(_SIGNATURE)):
-            if signature == _SIGNATURE:
+        while signature := file.read(len(SIGNATURE)):
+            if signature == SIGNATURE:
                 return True
             offset = max(512, 2 * offset)
             file.seek(offset)

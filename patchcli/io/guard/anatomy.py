@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from patchcli.errors import DamagedFile
 from patchcli.io.guard.heaps import ATTRIBUTES, LINKS, NOWHERE, Raw, Strange, dense_objects, number
+from patchcli.io.h5 import SIGNATURE
 from patchcli.records import show
 
-_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _MOST_OBJECTS: Final = 512
 _MOST_MESSAGES: Final = 512
 _LINK_INFO, _LINK, _LAYOUT, _CONTINUATION, _OLD_GROUP, _ATTRIBUTE_INFO = 0x02, 0x06, 0x08, 0x10, 0x11, 0x15
@@ -47,7 +47,7 @@ def check_structure(path: bytes) -> None:
     shown = show(path)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if os.pread(fd, len(_SIGNATURE), 0) != _SIGNATURE:
+        if os.pread(fd, len(SIGNATURE), 0) != SIGNATURE:
             raise DamagedFile(f"{shown}: not an HDF5 file")
         _Structure(Raw(fd)).check()
     except Strange as error:

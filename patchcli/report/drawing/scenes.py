@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -150,9 +149,9 @@ def _drawn_size(windows: Windows, width: int) -> Size:
 
 
 def _what(data: Dataset, rows: Rows, image: Size, scale: float) -> str:
-    parts = [visible_name(show(os.fsencode(data.classes[label]))) for label in _distinct(data, "labels", rows)]
+    parts = [visible_name(show(data.classes[label])) for label in _distinct(data, "labels", rows)]
     if data.splits:
-        parts += [visible_name(show(os.fsencode(data.splits[split]))) for split in _distinct(data, "split", rows)]
+        parts += [visible_name(show(data.splits[split])) for split in _distinct(data, "split", rows)]
     parts.append(f"{image.width:,}x{image.height:,} px")
     if scale != 1:
         parts.append(f"drawn at {scale:.0%}" if scale < 1 else f"1 px drawn as {scale:.0f}x{scale:.0f}")

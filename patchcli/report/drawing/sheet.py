@@ -134,7 +134,7 @@ def _classes(data: Dataset, rows: Rows, per_class: int, seed: int) -> list[_Show
     n_images = np.bincount(pairs, minlength=len(data.classes)).tolist()
     return [
         _Shown(
-            name=visible_name(show(os.fsencode(name))),
+            name=visible_name(show(name)),
             counts=f"{counted(count, 'patch', 'patches')}, {counted(n_images[label], 'image', 'images')}, "
             f"{count / len(rows):.1%}",
             size=count / max(counts),
@@ -199,7 +199,7 @@ def _about(data: Dataset, rows: Rows, n_classes: int) -> str:
 def _without(data: Dataset, rows: Rows) -> str:
     """Classes of which there is nothing to show."""
     counts = np.bincount(data.tables["labels"][rows], minlength=len(data.classes))
-    names = [visible_name(show(os.fsencode(data.classes[label]))) for label in np.flatnonzero(counts == 0)]
+    names = [visible_name(show(data.classes[label])) for label in np.flatnonzero(counts == 0)]
     if not names:
         return ""
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""

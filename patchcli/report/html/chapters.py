@@ -40,9 +40,7 @@ def portable(found: Inspection) -> Inspection:
         return value
 
     moving = ("command", "verification", "selection")
-    return dataclasses.replace(
-        found, path=show(os.fsencode(name)), **{name: moved(getattr(found, name)) for name in moving}
-    )
+    return dataclasses.replace(found, path=show(name), **{name: moved(getattr(found, name)) for name in moving})
 
 
 def title(found: Inspection) -> dict[str, Any]:
