@@ -38,11 +38,17 @@ _PLACES = {
 }
 
 
+_FRAMEWORKS = ("keras", "tensorflow", "torch")
+"""Modules that need a framework, imported when they are named: `patchcli.torch.PatchDataset`."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _FRAMEWORKS:
+        return importlib.import_module(f"patchcli.{name}")
     if name not in _PLACES:
         raise AttributeError(f"module 'patchcli' has no attribute {name!r}")
     return getattr(importlib.import_module(_PLACES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_FRAMEWORKS])

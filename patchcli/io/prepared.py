@@ -108,12 +108,12 @@ class Prepared:
 
 
 def prepare(src: bytes, spec: AugmentSpec, beat: Beat = lambda *_: None) -> Prepared:
-    """Open a data set and check that it can be augmented so; float patches are looked through where it matters.
+    """Open a data set and check that it can be augmented so.
 
     Raises
     ------
     UsageError
-        No such split, a transform that is not for such patches, levels that it cannot take.
+        As `prepare_opened`.
     DamagedFile
         No such file, or no whole patchcli file.
     """
@@ -121,6 +121,17 @@ def prepare(src: bytes, spec: AugmentSpec, beat: Beat = lambda *_: None) -> Prep
         dataset = Dataset(os.path.abspath(src))
     except FileNotFoundError:
         raise DamagedFile(f"{os.fsdecode(src)}: no such file") from None
+    return prepare_opened(dataset, spec, beat)
+
+
+def prepare_opened(dataset: Dataset, spec: AugmentSpec, beat: Beat = lambda *_: None) -> Prepared:
+    """Check that a data set can be augmented so; float patches are looked through where it matters.
+
+    Raises
+    ------
+    UsageError
+        No such split, a transform that is not for such patches, levels that it cannot take.
+    """
     facts = dataset.facts
     pipeline = resolved(spec.pipeline, facts.patch_shape, facts.dtype)
     split = _split(dataset, spec)

@@ -65,7 +65,7 @@ class Shards:
         """
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
-        shards = self._shard_of(ascending)
+        shards = self.of_rows(ascending)
         if len(rows):
             # a shard that has such patches, before memory is taken for the shape that an index alone claims
             self._using(int(shards[0]), lambda _: None)
@@ -84,7 +84,7 @@ class Shards:
             return
         self.close()
         at = int(np.flatnonzero(found != expected)[0])
-        k = int(self._shard_of(rows[at]))
+        k = int(self.of_rows(rows[at]))
         raise DamagedFile(
             f"{show(self._places[k].path)}: patch {rows[at] - self._row_start[k]} is not as it was written: "
             f"its XXH3-64 is {found[at]:016x}, expected {expected[at]:016x}: {self._whole.remedy}"
@@ -94,7 +94,8 @@ class Shards:
         """Close all shards, each when its last reader is done; the next read opens what stands there then."""
         self._open, self._seen = _Open(), {}
 
-    def _shard_of(self, rows: Any) -> Rows:
+    def of_rows(self, rows: Any) -> Rows:
+        """Number of the shard of each row, in the order of the list of shards; int64, of the shape of `rows`."""
         return np.asarray(np.searchsorted(self._row_start, rows, side="right") - 1)
 
     def _using(self, k: int, use: Callable[[_Shard], None], *, again: bool = True) -> None:

@@ -161,6 +161,16 @@ class PatchSet:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def whole(self) -> Dataset:
+        """The data set that this is all or part of."""
+        return self._whole
+
+    @property
+    def rows(self) -> Rows:
+        """Row of each patch in the whole data set, int64 (n,)."""
+        return np.arange(len(self)) if self._rows is None else self._rows
+
     def __reduce__(self) -> tuple[Any, ...]:
         # A name travels, not the tables: each process reads them from the file, which is no slower than a pipe.
         return _reopen, (self._whole.path, self._whole.check, self.plan_id, self._rows)

@@ -1,0 +1,198 @@
+"""In which order an epoch shows its patches: pure functions of seed and epoch, whoever asks and wherever he begins.
+
+    rows       0 1 2 3 | 4 5 6 7 | 8 9 10 11 | 12 13 14 15      runs of neighbours, in the order of the file
+    permuted   8 9 10 11 | 0 1 2 3 | 12 13 14 15 | 4 5 6 7      runs in the order of the epoch
+    windows    2 9 0 8 3 11 1 10 | 5 14 12 7 4 15 6 13          shuffled among as many runs as fit a window
+
+Nearly random, while all that is read at a time stands in a few places.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from patchcli.choice import Ranks, row_ranks
+
+Rows = npt.NDArray[np.int64]
+
+_UNIT: Final = 2.0**-64
+
+
+def chances(n: int, *, seed: int, epoch: int, what: str) -> Ranks:
+    """A random number for each of n things in an epoch, uint64 (n,): the same whenever it is asked for.
+
+    Parameters
+    ----------
+    what : str
+        For what: numbers for another purpose are others.
+    """
+    said = xxhash.xxh3_64_intdigest(f"{what}\0{seed}\0{epoch}".encode())
+    return row_ranks(np.full(n, said, np.uint64), [np.arange(n)])
+
+
+def shuffled(n: int, *, seed: int, epoch: int) -> Rows:
+    """Rows 0 to n - 1 in the order of an epoch, every order as likely: int64 (n,)."""
+    return np.argsort(chances(n, seed=seed, epoch=epoch, what="row"), kind="stable")
+
+
+def windowed(bounds: Rows, weights: npt.NDArray[np.int64], most: int, *, seed: int, epoch: int) -> Rows:
+    """Rows in the order of an epoch: runs of rows permuted, and shuffled within windows of several runs.
+
+    Parameters
+    ----------
+    bounds : int64 (m + 1,)
+        First row of each run, and one past the last: ascending, from 0 to n.
+    weights : int64 (m,)
+        What a run costs to be held, in any unit.
+    most : int
+        A window takes runs until they weigh this much; every window takes at least one.
+
+    Returns
+    -------
+    int64 (n,)
+    """
+    order = np.argsort(chances(len(weights), seed=seed, epoch=epoch, what="run"), kind="stable")
+    window_of_run = np.empty(len(weights), np.int64)
+    window_of_run[order] = _windows(weights[order], most)
+    windows = np.repeat(window_of_run, np.diff(bounds))
+    return np.lexsort((chances(len(windows), seed=seed, epoch=epoch, what="row"), windows))
+
+
+def _windows(weights: npt.NDArray[np.int64], most: int) -> Rows:
+    """The window of each of some runs in their order: a new one begins with a run that no longer fits."""
+    windows = np.empty(len(weights), np.int64)
+    window = held = 0
+    for place, weight in enumerate(weights.tolist()):
+        if held and held + weight > most:
+            window, held = window + 1, 0
+        windows[place] = window
+        held += weight
+    return windows
+
+
+def runs(bounds: Sequence[int] | Rows, length: int) -> Rows:
+    """Cut spans into runs of at most `length` rows, about equal within a span: bounds, int64 (m + 1,).
+
+    Parameters
+    ----------
+    bounds : int (k + 1,)
+        First row of each span, and one past the last row.
+    """
+    cuts = [np.zeros(1, np.int64)]
+    for start, stop in itertools.pairwise(map(int, bounds)):
+        n = -(-(stop - start) // length)
+        cuts.append(start + np.arange(1, n + 1, dtype=np.int64) * (stop - start) // max(1, n))
+    return np.concatenate(cuts)
+
+
+def lanes(bounds: Rows, spans: Rows, n_lanes: int, *, seed: int, epoch: int, buffer: int) -> list[Rows]:
+    """Deal runs of rows to lanes, each of which goes through a shuffle buffer: rows of each lane in their order.
+
+    A lane is what one reader goes through from end to end. Who reads several lanes, or one of them in turn with others,
+    sees the same order: lanes do not depend on readers.
+
+    Parameters
+    ----------
+    bounds : int64 (m + 1,)
+        Of the runs.
+    spans : int64 (m,)
+        What each run is part of, such as its shard: all runs of a span go to one lane, where there are as many spans as
+        lanes; otherwise each run goes where it likes.
+    buffer : int
+        A row comes at most about so many rows earlier or later than its neighbours in the file.
+    """
+    n_spans = int(spans[-1]) + 1 if len(spans) else 0
+    if n_spans < n_lanes:
+        spans, n_spans = np.arange(len(spans)), len(spans)
+    dealt = np.empty(n_spans, np.int64)
+    dealt[np.argsort(chances(n_spans, seed=seed, epoch=epoch, what="span"), kind="stable")] = np.arange(n_spans)
+    lane_of_run = dealt[spans] % n_lanes
+    ranks = chances(len(spans), seed=seed, epoch=epoch, what="run")
+    later = chances(int(bounds[-1]), seed=seed, epoch=epoch, what="row").astype(np.float64) * (_UNIT * buffer)
+    found = []
+    for lane in range(n_lanes):
+        mine = np.flatnonzero(lane_of_run == lane)
+        mine = mine[np.argsort(ranks[mine], kind="stable")]
+        rows = concatenated(bounds[mine], bounds[mine + 1])
+        found.append(rows[np.argsort(np.arange(len(rows)) + later[rows], kind="stable")])
+    return found
+
+
+def concatenated(starts: Rows, stops: Rows) -> Rows:
+    """The rows of some runs (k,), one run after the other: int64 (n,)."""
+    lengths = stops - starts
+    ends = np.cumsum(lengths)
+    rows: Rows = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+    return rows
+
+
+def braided(lanes: Sequence[Rows], size: int) -> list[Rows]:
+    """Batches of `size` rows, one of each lane in turn; what lanes have left over comes last, together.
+
+    Returns
+    -------
+    list of int64 (size,)
+        The last one may be smaller.
+    """
+    whole = [len(lane) // size for lane in lanes]
+    batches = [
+        lane[turn * size : (turn + 1) * size]
+        for turn in range(max(whole, default=0))
+        for lane, n in zip(lanes, whole, strict=True)
+        if turn < n
+    ]
+    rest = np.concatenate([lane[n * size :] for lane, n in zip(lanes, whole, strict=True)] or [np.empty(0, np.int64)])
+    return batches + [rest[start : start + size] for start in range(0, len(rest), size)]
+
+
+def weighted(labels: npt.NDArray[np.int64], shares: npt.NDArray[np.float64], n: int, *, seed: int, epoch: int) -> Rows:
+    """Some rows of each label, as many as its share says: all rows of a label come before any comes again.
+
+    Parameters
+    ----------
+    labels : int64 (m,)
+    shares : float64 (n_labels,)
+        0 or more; those of labels without rows count for nothing.
+    n : int
+        Rows in all.
+
+    Returns
+    -------
+    int64 (n,)
+    """
+    counts = np.bincount(labels, minlength=len(shares))
+    wanted = _apportioned(np.where(counts > 0, shares, 0.0), n, seed=seed, epoch=epoch)
+    by_label = np.lexsort((chances(len(labels), seed=seed, epoch=epoch, what="row"), labels))
+    starts = np.cumsum(counts) - counts
+    picked = [
+        by_label[start + np.arange(want) % count]
+        for start, count, want in zip(starts.tolist(), counts.tolist(), wanted.tolist(), strict=True)
+        if want
+    ]
+    rows = np.concatenate(picked) if picked else np.empty(0, np.int64)
+    order: Rows = rows[np.argsort(chances(n, seed=seed, epoch=epoch, what="place"), kind="stable")]
+    return order
+
+
+def _apportioned(shares: npt.NDArray[np.float64], n: int, *, seed: int, epoch: int) -> Rows:
+    """Whole numbers in proportion to shares that come to n: largest remainders first, chance where they are equal."""
+    exact = shares / shares.sum() * n
+    numbers: Rows = np.floor(exact).astype(np.int64)
+    chance = chances(len(shares), seed=seed, epoch=epoch, what="label")
+    order = np.lexsort((chance, -np.round(exact - numbers, 9), shares == 0))
+    numbers[order[: n - int(numbers.sum())]] += 1
+    return numbers
+
+
+def dealt(n: int, *, rank: int, world: int, even: bool) -> int:
+    """How many of n things are for one rank of some, when thing k is for rank `k % world`.
+
+    `even`: all ranks have equally many, and what is left over is for none.
+    """
+    return n // world if even else (n - rank + world - 1) // world

@@ -1,0 +1,1 @@
+"""Readers for Keras and TensorFlow."""

@@ -1,0 +1,133 @@
+"""Patches as training sees them: rows of a data set, augmented by what they are and by the epoch."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from patchcli.copies import AugmentSpec
+from patchcli.errors import UsageError
+from patchcli.io.pipelines import spec_of
+from patchcli.io.prepared import Prepared, prepare_opened
+from patchcli.io.stored import Rows
+from patchcli.pipeline.augmenter import Augmenter
+from patchcli.readers.arrays import PatchSet
+from patchcli.readers.arrays import open as open_patches
+
+Array = npt.NDArray[Any]
+Path: TypeAlias = str | os.PathLike[str]
+
+_PIPELINE_KEYS: Final = frozenset({"transform", "__class_fullname__"})
+
+
+def patches_of(patches: PatchSet | Path, split: str | None = None) -> PatchSet:
+    """A data set, opened where it is named by its path; only one of its splits where one is said."""
+    opened = patches if isinstance(patches, PatchSet) else open_patches(patches)
+    return opened if split is None else opened.subset(split=split)
+
+
+def augmentation(said: object, seed: int) -> AugmentSpec | None:
+    """What `augment=` of a reader means.
+
+    Parameters
+    ----------
+    said : None, path, list or mapping
+        A pipeline as `patchcli augment --config` takes it, or the options of `patchcli.augment` by their names, with
+        the pipeline as `config`.
+
+    Raises
+    ------
+    UsageError
+    """
+    if said is None or (isinstance(said, Mapping) and not said):
+        return None
+    options: dict[str, Any] = {}
+    if isinstance(said, Mapping) and not _PIPELINE_KEYS & said.keys():
+        options = dict(said)
+        said = options.pop("config", None)
+    if options.get("seed", seed) != seed:
+        raise UsageError(f"seed is {seed}, and {options['seed']} within augment: say it once")
+    return spec_of(said, {**options, "seed": seed})[0]
+
+
+class Samples:
+    """Patches of a data set by position, as an epoch shows them.
+
+    Epoch e shows what `patchcli augment` with the same options and seed writes as copy e + 1: it depends on the image's
+    path, the patch's coordinates, seed and epoch, and on nothing else. As there, patches outside the split that is
+    augmented (`train`, where there are splits) are standardised at most, by that split's statistics.
+
+    May be read from many threads, after fork, and pickled.
+
+    Parameters
+    ----------
+    patches : PatchSet
+    spec : AugmentSpec, optional
+
+    Attributes
+    ----------
+    shape : (int, int, int)
+        Height, width, channels.
+    dtype : numpy.dtype
+        Of what is read: that of the data set, or float32 when patches are standardised.
+    """
+
+    def __init__(self, patches: PatchSet, spec: AugmentSpec | None = None) -> None:
+        self.patches, self._spec = patches, spec
+        self.shape, self.dtype = patches.patch_shape, patches.dtype
+        self._prepared: Prepared | None = None
+        if spec is not None:
+            self._prepared = prepare_opened(patches.whole, spec)
+            self._statistics = self._prepared.statistics()
+            self.dtype = self._augmenter_of(self._prepared).dtype
+        self._own = threading.local()
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def read(self, positions: Rows, epoch: int) -> Array:
+        """Patches at some positions (k,), in any order and with duplicates: array (k, H, W, C).
+
+        Raises
+        ------
+        IndexError, DamagedFile
+        """
+        patches = self.patches[positions]
+        if self._prepared is None:
+            return patches
+        rows = self.patches.rows[positions]
+        augmenter, chosen = self._augmenter(self._prepared), self._prepared.chosen[rows].tolist()
+        paths, sources = self.patches.sources.path, self.patches.source[positions].tolist()
+        xys, befores = self.patches.coords[positions].tolist(), self._prepared.before(rows)
+        shown = np.empty(patches.shape, self.dtype)
+        for number, (source, (x, y), before) in enumerate(zip(sources, xys, befores, strict=True)):
+            copy = epoch + 1 if chosen[number] else 0
+            shown[number] = augmenter.copy(patches[number], paths[source], (x, y), copy, before=before)
+        return shown
+
+    def _augmenter(self, prepared: Prepared) -> Augmenter:
+        # its generators are set for one patch at a time: each thread has its own
+        mine: Augmenter | None = getattr(self._own, "augmenter", None)
+        if mine is None:
+            cv2.setNumThreads(1)  # readers are the parallelism, and OpenCV's threads do not survive fork
+            mine = self._own.augmenter = self._augmenter_of(prepared)
+        return mine
+
+    def _augmenter_of(self, prepared: Prepared) -> Augmenter:
+        return prepared.augmenter(self._statistics)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_own", "_prepared")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._own = threading.local()
+        self._prepared = None
+        if self._spec is not None:
+            self._prepared = prepare_opened(self.patches.whole, self._spec)

@@ -1,0 +1,170 @@
+"""Patches by number for torch, and what every data set for torch has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from patchcli.readers.arrays import PatchSet
+from patchcli.readers.planes import channels_first
+from patchcli.readers.samples import Path, Samples, augmentation, patches_of
+from patchcli.specs import check_choice, check_whole
+
+Layout = Literal["chw", "hwc"]
+Transform = Callable[[Any], Any]
+
+
+class Shared:
+    """Whole numbers that all copies of a data set in worker processes see, persistent workers too."""
+
+    def __init__(self, *numbers: int) -> None:
+        self._tensor = torch.tensor(numbers).share_memory_()
+
+    def get(self) -> tuple[int, ...]:
+        """The numbers as they are now."""
+        return tuple(self._tensor.tolist())
+
+    def set(self, *numbers: int) -> None:
+        """Change them for all."""
+        self._tensor.copy_(torch.tensor(numbers))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._tensor.share_memory_()  # what was not shared when it was pickled
+
+
+class Tensors:
+    """What both kinds have: patches as tensors, and what is known of them."""
+
+    def __init__(
+        self,
+        patches: PatchSet | Path,
+        *,
+        split: str | None,
+        layout: Layout,
+        transform: Transform | None,
+        target_transform: Transform | None,
+        augment: object,
+        seed: int,
+    ) -> None:
+        check_choice("layout", layout, get_args(Layout))
+        check_whole("seed", seed, 0, 2**63 - 1)
+        self.patches = patches_of(patches, split)
+        self.layout, self.seed = layout, seed
+        self.transform, self.target_transform = transform, target_transform
+        self._samples = Samples(self.patches, augmentation(augment, seed))
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Row of `classes` of each patch, int64 (n,)."""
+        return self.patches.labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.patches.classes
+
+    def class_weight(self) -> dict[int, float]:
+        """Weight of each label, n / (n_classes * count)."""
+        return self.patches.class_weight()
+
+    def read(self, positions: npt.NDArray[np.int64], epoch: int) -> tuple[torch.Tensor, npt.NDArray[np.int64]]:
+        """Patches at some positions (k,) in one tensor, and their labels (k,)."""
+        patches = self._samples.read(positions, epoch)
+        return torch.from_numpy(channels_first(patches) if self.layout == "chw" else patches), self.labels[positions]
+
+    def pairs(self, positions: npt.NDArray[np.int64], epoch: int) -> list[tuple[Any, Any]]:
+        """Patches at some positions and their labels, one by one, transformed."""
+        patches, labels = self.read(positions, epoch)
+        xs: Sequence[Any] = patches.unbind(0)
+        ys: Sequence[Any] = labels.tolist()
+        if self.transform is not None:
+            xs = list(map(self.transform, xs))
+        if self.target_transform is not None:
+            ys = list(map(self.target_transform, ys))
+        return list(zip(xs, ys, strict=True))
+
+
+class PatchDataset(Tensors, Dataset[tuple[Any, Any]]):
+    """The patches of a data set by number, for a DataLoader: `ds[i]` is a tensor and its label.
+
+    A DataLoader asks for whole batches at once (`__getitems__`), which are read together. May be read after fork, spawn
+    and forkserver, by persistent workers, and pickled.
+
+    Parameters
+    ----------
+    patches : PatchSet or path
+    split : str, optional
+        Only this split.
+    layout : {"chw", "hwc"}
+        Axes of the tensors: channels first or last.
+    transform, target_transform : callable, optional
+        Called with the tensor, and with the label (an int), of each patch.
+    augment : path, list or dict, optional
+        Online augmentation: a pipeline as `patchcli augment --config` takes it, or options of `patchcli.augment`, such
+        as `{"rotation_range": 20, "rescale": "1/255"}`. Epoch e shows the copies number e + 1 of `patchcli augment`
+        with the same seed, whatever the workers. Validation and test splits are not augmented, only standardised.
+    seed : int
+        Of the augmentation.
+
+    Attributes
+    ----------
+    patches : PatchSet
+    labels : int64 (n,)
+    classes : tuple of str
+    epoch : int
+
+    Raises
+    ------
+    UsageError, DamagedFile
+    """
+
+    def __init__(
+        self,
+        patches: PatchSet | Path,
+        *,
+        split: str | None = None,
+        layout: Layout = "chw",
+        transform: Transform | None = None,
+        target_transform: Transform | None = None,
+        augment: object = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            patches,
+            split=split,
+            layout=layout,
+            transform=transform,
+            target_transform=target_transform,
+            augment=augment,
+            seed=seed,
+        )
+        self._shared = Shared(0)
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        n = len(self)
+        if not -n <= index < n:
+            raise IndexError(f"index {index} is out of range for {n} patches")
+        return self.__getitems__([index % n])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, Any]]:
+        """Pairs as `ds[i]`, for several numbers at once: reading them together takes a tenth of the time."""
+        return self.pairs(np.asarray(indices, np.int64), self.epoch)
+
+    @property
+    def epoch(self) -> int:
+        """Which copies an online augmentation shows."""
+        return self._shared.get()[0]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Show the copies of another epoch from now on, in the workers too; `ShuffleWindow` does so by itself."""
+        check_whole("epoch", epoch, 0, 2**31 - 1)
+        self._shared.set(epoch)

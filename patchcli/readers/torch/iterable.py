@@ -1,0 +1,203 @@
+"""Patches one after the other for torch, in an order that does not depend on who reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from patchcli.errors import UsageError
+from patchcli.order import braided, dealt, lanes, runs
+from patchcli.readers.arrays import PatchSet
+from patchcli.readers.samples import Path
+from patchcli.readers.torch.dataset import Layout, Shared, Tensors, Transform
+from patchcli.readers.torch.ranks import check_state, rank_of
+from patchcli.specs import check_switch, check_whole
+
+_LANES: Final = 16  # as many readers as divide it have each its own part of the files
+_RUN_BYTES: Final = 4 << 20
+_READ_TOGETHER: Final = 64
+
+
+class PatchIterable(Tensors, IterableDataset[Any]):
+    """The patches of a data set one after the other, in a shuffled order that suits large files and slow disks.
+
+    There is one order of batches for each seed and epoch, whatever the workers and ranks: batch k is for rank
+    `k % world`, and there each worker of a DataLoader makes its share, reading its own shards or parts of them.
+
+        DataLoader(PatchIterable(ps, batch_size=64), batch_size=None, num_workers=4)     # the same for any num_workers
+        DataLoader(PatchIterable(ps), batch_size=64, num_workers=4)                      # torch makes the batches
+
+    Parameters
+    ----------
+    patches, split, layout, transform, target_transform, augment, seed
+        As for `PatchDataset`; `seed` is that of the order too.
+    batch_size : int, optional
+        Yield batches, x (n, C, H, W) and y int64 (n,), instead of single patches. With transforms, what they give is
+        put together as a DataLoader does it.
+    shuffle : bool
+        False: the order of the data set.
+    buffer : int
+        A patch comes at most about so many places earlier or later than its neighbours in the file.
+    rank, world : int, optional
+        Number of this process, and of all that train together; by default what torch.distributed says.
+    even : bool
+        All ranks get equally many batches, as training in step needs it: at most `world - 1` are left out in an epoch,
+        others in each. False: all batches are used.
+    drop_last : bool
+        Leave out the last batch when it is smaller.
+
+    Raises
+    ------
+    UsageError, DamagedFile
+    """
+
+    def __init__(
+        self,
+        patches: PatchSet | Path,
+        *,
+        batch_size: int | None = None,
+        split: str | None = None,
+        layout: Layout = "chw",
+        transform: Transform | None = None,
+        target_transform: Transform | None = None,
+        augment: object = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        buffer: int = 4096,
+        rank: int | None = None,
+        world: int | None = None,
+        even: bool = True,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__(
+            patches,
+            split=split,
+            layout=layout,
+            transform=transform,
+            target_transform=target_transform,
+            augment=augment,
+            seed=seed,
+        )
+        if batch_size is not None:
+            check_whole("batch_size", batch_size, 1, 2**31 - 1)
+        check_whole("buffer", buffer, 1, 2**31 - 1)
+        for name, switch in (("shuffle", shuffle), ("even", even), ("drop_last", drop_last)):
+            check_switch(name, switch)
+        self.batch_size, self.shuffle, self.buffer = batch_size, shuffle, buffer
+        self.rank, self.world = rank_of(rank, world)
+        self.even, self.drop_last = even, drop_last
+        self._shared = Shared(0, 0)
+        self._next: tuple[int, int] | None = None  # while iterating: the epoch, and the batch that this one makes next
+        self._resumed: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        n = len(self.patches)
+        if self.batch_size is not None:
+            n = n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+        return dealt(n, rank=self.rank, world=self.world, even=self.even)
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        number, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        epoch, start = self._shared.get()
+        first = start + number
+        if self._resumed is not None:  # one worker's own state: it has counted the others in
+            epoch, first = self._resumed
+            self._resumed = None
+        batches, n = self._batches(epoch), len(self)
+        if self.batch_size is None:
+            yield from self._singly(batches, range(first, n, step), epoch)
+        else:
+            for k in range(first, n, step):
+                self._next = epoch, k + step
+                yield self._together(batches[k * self.world + self.rank], epoch)
+        self._next = None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next iteration shows."""
+        return self._shared.get()[0]
+
+    def set_epoch(self, epoch: int, *, start: int = 0) -> None:
+        """Say which epoch the next iteration shows, in all workers, and how much of it has been seen before.
+
+        Parameters
+        ----------
+        start : int
+            Batches that this rank has taken already (patches, without `batch_size`). Counted from the first of the
+            epoch: iterating again begins there again.
+        """
+        check_whole("epoch", epoch, 0, 2**31 - 1)
+        check_whole("start", start, 0, 2**62)
+        self._shared.set(epoch, start)
+        self._next = self._resumed = None
+
+    def state_dict(self, taken: int | None = None) -> dict[str, Any]:
+        """Where the iteration stands, for `load_state_dict`.
+
+        Parameters
+        ----------
+        taken : int, optional
+            Batches (patches, without `batch_size`) taken in this epoch. A DataLoader with workers fetches ahead, so
+            that only who takes them knows; without workers, and within one (torchdata's StatefulDataLoader asks there),
+            it is known.
+        """
+        epoch, start = self._shared.get()
+        own = taken is None and self._next is not None
+        if own and self._next is not None:
+            epoch, start = self._next
+        elif taken is not None:
+            start = taken
+        return {"epoch": epoch, "start": start, "seed": self.seed, "one_worker": own and get_worker_info() is not None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was called: the next iteration gives what would have come next.
+
+        Raises
+        ------
+        UsageError
+            The state of something else, of another seed, or of one of several workers.
+        """
+        epoch, start = check_state(state, self.seed, what="PatchIterable")
+        if get_worker_info() is not None:
+            self._resumed = epoch, start
+        elif state.get("one_worker"):
+            raise UsageError("PatchIterable: the state is that of one worker: load it into the loader that gave it")
+        else:
+            self.set_epoch(epoch, start=start) if start < len(self) else self.set_epoch(epoch + 1)
+
+    def _batches(self, epoch: int) -> Sequence[npt.NDArray[np.int64]]:
+        """Positions of all batches of an epoch, in their order."""
+        n, size = len(self.patches), self.batch_size or 1
+        if not self.shuffle:
+            return [np.arange(start, min(n, start + size)) for start in range(0, n, size)]
+        bounds, shards = self._runs()
+        return braided(lanes(bounds, shards, _LANES, seed=self.seed, epoch=epoch, buffer=self.buffer), size)
+
+    def _runs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Runs of neighbours of about 4 MiB (m + 1,), at least four a lane, and the shard of each (m,)."""
+        shard = self.patches.whole.shards.of_rows(self.patches.rows)
+        n = len(shard)
+        changes = np.flatnonzero(np.diff(shard)) + 1
+        length = max(1, min(_RUN_BYTES // self.patches.whole.facts.patch_bytes, n // (4 * _LANES)))
+        bounds = runs([0, *changes.tolist(), n] if n else [0], length)
+        return bounds, np.unique(shard[bounds[:-1]], return_inverse=True)[1]
+
+    def _singly(self, batches: Sequence[npt.NDArray[np.int64]], numbers: range, epoch: int) -> Iterator[Any]:
+        for begin in range(0, len(numbers), _READ_TOGETHER):
+            mine = numbers[begin : begin + _READ_TOGETHER]
+            positions = np.concatenate([batches[k * self.world + self.rank] for k in mine])
+            for k, pair in zip(mine, self.pairs(positions, epoch), strict=True):
+                self._next = epoch, k + numbers.step
+                yield pair
+
+    def _together(self, positions: npt.NDArray[np.int64], epoch: int) -> Any:
+        if self.transform is None and self.target_transform is None:
+            patches, labels = self.read(positions, epoch)
+            return patches, torch.from_numpy(labels)
+        return torch.utils.data.default_collate(self.pairs(positions, epoch))

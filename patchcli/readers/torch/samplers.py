@@ -1,0 +1,226 @@
+"""Samplers for torch: in which order a DataLoader asks for patches, and how often for those of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from patchcli.errors import UsageError
+from patchcli.order import Rows, dealt, runs, weighted, windowed
+from patchcli.readers.arrays import PatchSet
+from patchcli.readers.samples import Path, patches_of
+from patchcli.readers.torch.dataset import PatchDataset
+from patchcli.readers.torch.iterable import PatchIterable
+from patchcli.readers.torch.ranks import check_state, rank_of
+from patchcli.specs import check_switch, check_whole
+
+Weights = Mapping[int, float] | Sequence[float]
+Source = PatchSet | PatchDataset | PatchIterable | Path
+
+_BLOCK_BYTES: Final = 1 << 20
+
+
+def class_weights(patches: Source) -> torch.Tensor:
+    """Weights for a loss, n / (n_classes * count) as scikit-learn's `balanced`: float32 (n_classes,), 0 for no patches.
+
+    Examples
+    --------
+    >>> torch.nn.CrossEntropyLoss(weight=patchcli.torch.class_weights(ps))   # doctest: +SKIP
+    """
+    own = _patches(patches)
+    weight = own.class_weight()
+    return torch.tensor([weight.get(label, 0.0) for label in range(len(own.classes))], dtype=torch.float32)
+
+
+def _patches(source: Source) -> PatchSet:
+    return source.patches if isinstance(source, (PatchDataset, PatchIterable)) else patches_of(source)
+
+
+class _Epochs(Sampler[int]):
+    """An order of positions for each epoch, dealt to ranks, that can begin in its middle."""
+
+    def __init__(self, source: Source, *, seed: int, rank: int | None, world: int | None, even: bool) -> None:
+        check_whole("seed", seed, 0, 2**63 - 1)
+        check_switch("even", even)
+        self._source = source if isinstance(source, PatchDataset) else None
+        self.patches, self.seed, self.even = _patches(source), seed, even
+        self.rank, self.world = rank_of(rank, world)
+        self._epoch, self._start = 0, 0
+        self._at = (0, 0)
+
+    def _order(self, epoch: int) -> Rows:
+        raise NotImplementedError
+
+    def _n(self) -> int:
+        """Positions in an epoch, of all ranks."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return dealt(self._n(), rank=self.rank, world=self.world, even=self.even)
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, start = self._at = self._epoch, self._start
+        self._epoch, self._start = epoch + 1, 0  # unless the user says otherwise, the next iteration is the next epoch
+        if self._source is not None:
+            self._source.set_epoch(epoch)
+        order = self._order(epoch)
+        first = self._begin(order)
+        for taken, position in enumerate(order[first + start : first + len(self)].tolist(), start + 1):
+            self._at = epoch, taken
+            yield position
+
+    def _begin(self, order: Rows) -> int:
+        """Where the part of this rank begins: neighbours stay together, on one rank."""
+        n, world = len(order), self.world
+        return (
+            self.rank * (n // world)
+            if self.even
+            else sum(dealt(n, rank=rank, world=world, even=False) for rank in range(self.rank))
+        )
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next iteration shows."""
+        return self._epoch
+
+    def set_epoch(self, epoch: int, *, start: int = 0) -> None:
+        """Say which epoch the next iteration shows, and how many of its positions this rank has seen before."""
+        check_whole("epoch", epoch, 0, 2**31 - 1)
+        check_whole("start", start, 0, 2**62)
+        self._epoch, self._start = self._at = epoch, start
+
+    def state_dict(self, taken: int | None = None) -> dict[str, Any]:
+        """Where the present iteration stands, for `load_state_dict`.
+
+        Parameters
+        ----------
+        taken : int, optional
+            Patches taken in this epoch: batches times their size. A DataLoader with workers fetches ahead, so that only
+            who takes them knows; by default those that were handed out.
+        """
+        epoch, start = self._at
+        return {"epoch": epoch, "start": start if taken is None else taken, "seed": self.seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was called.
+
+        Raises
+        ------
+        UsageError
+            The state of something else, or of another seed.
+        """
+        epoch, start = check_state(state, self.seed, what=type(self).__name__)
+        self.set_epoch(epoch, start=start) if start < len(self) else self.set_epoch(epoch + 1)
+
+
+class ShuffleWindow(_Epochs):
+    """Nearly random order at the speed of reading from end to end.
+
+    Blocks of consecutive patches are permuted, and patches are shuffled within windows of several blocks: what is read
+    at a time stands in a few places of the files. Every iteration is another epoch.
+
+    Parameters
+    ----------
+    patches : PatchDataset, PatchSet or path
+        Of a PatchDataset the epoch is set, too, whenever an iteration begins.
+    seed : int
+    block : int, optional
+        Patches in a block; about 1 MiB of them by default.
+    window : int
+        Blocks that are shuffled together.
+    rank, world : int, optional
+        Number of this process, and of all that train together; by default what torch.distributed says. No patch is for
+        two ranks.
+    even : bool
+        All ranks get equally many patches, as training in step needs it: at most `world - 1` are left out in an epoch,
+        others in each. False: all are used.
+
+    Examples
+    --------
+    >>> DataLoader(ds, batch_size=64, sampler=ShuffleWindow(ds), num_workers=2)   # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        patches: Source,
+        *,
+        seed: int = 0,
+        block: int | None = None,
+        window: int = 64,
+        rank: int | None = None,
+        world: int | None = None,
+        even: bool = True,
+    ) -> None:
+        super().__init__(patches, seed=seed, rank=rank, world=world, even=even)
+        if block is None:
+            block = max(1, _BLOCK_BYTES // self.patches.whole.facts.patch_bytes)
+        check_whole("block", block, 1, 2**31 - 1)
+        check_whole("window", window, 1, 2**31 - 1)
+        self.block, self.window = block, window
+
+    def _n(self) -> int:
+        return len(self.patches)
+
+    def _order(self, epoch: int) -> Rows:
+        bounds = runs([0, len(self.patches)], self.block)
+        return windowed(bounds, np.ones(len(bounds) - 1, np.int64), self.window, seed=self.seed, epoch=epoch)
+
+
+class WeightedSampler(_Epochs):
+    """Patches of each class as often as its weight says: evenly, by default.
+
+    All patches of a class are taken before any is taken again, in another order in each epoch.
+
+    Parameters
+    ----------
+    patches : PatchDataset, PatchSet or path
+    weights : dict or sequence of float, optional
+        By label: how much more often a patch of the class is taken than one of weight 1. By default `class_weight()`,
+        with which classes come out even.
+    n_samples : int, optional
+        Patches in an epoch, of all ranks; by default as many as there are.
+    seed, rank, world
+        As for `ShuffleWindow`. A patch that is taken several times may be so on several ranks.
+    """
+
+    def __init__(
+        self,
+        patches: Source,
+        *,
+        weights: Weights | None = None,
+        n_samples: int | None = None,
+        seed: int = 0,
+        rank: int | None = None,
+        world: int | None = None,
+    ) -> None:
+        super().__init__(patches, seed=seed, rank=rank, world=world, even=True)
+        self.n_samples = len(self.patches) if n_samples is None else n_samples
+        check_whole("n_samples", self.n_samples, 0, 2**40)
+        counts = np.bincount(self.patches.labels, minlength=len(self.patches.classes))
+        self._shares = counts * _by_label(self.patches.class_weight() if weights is None else weights, len(counts))
+        if self.n_samples and not self._shares.sum() > 0:
+            raise UsageError("weights are 0 for every class that has patches: there is nothing to take")
+
+    def _n(self) -> int:
+        return self.n_samples
+
+    def _order(self, epoch: int) -> Rows:
+        return weighted(self.patches.labels, self._shares, self.n_samples, seed=self.seed, epoch=epoch)
+
+
+def _by_label(weights: Weights, n_labels: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Weights as float64 (n_labels,); 0 for labels that a mapping does not name."""
+    said = weights if isinstance(weights, Mapping) else dict(enumerate(np.asarray(weights).tolist()))
+    outside = [label for label in said if label not in range(n_labels)]
+    if outside or (not isinstance(weights, Mapping) and len(said) != n_labels):
+        raise UsageError(
+            f"weights are for labels {list(said)!r:.80}: expected one for each label from 0 to {n_labels - 1}"
+        )
+    values = np.array([float(said.get(label, 0.0)) for label in range(n_labels)])
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise UsageError(f"weights are {values.tolist()!r:.80}: expected 0 or more")
+    return values
