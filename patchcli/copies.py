@@ -112,6 +112,8 @@ class AugmentSpec:
             raise UsageError("cval has no effect: it is the level for fill_mode constant")
         if "fill_mode" in said and not ranges.is_warping:
             raise UsageError("fill_mode has no effect: nothing turns, shifts, shears or zooms the patches")
+        if "interpolation_order" in said and not ranges.is_warping:
+            raise UsageError("interpolation_order has no effect: nothing turns, shifts, shears or zooms the patches")
         standard = Standard.of(**_taken(others, Standard.names()))
         if not ranges.is_nothing:
             pipeline = Group("Sequential", (Step(KERAS, ranges.settings(), 1.0),))

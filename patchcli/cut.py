@@ -128,7 +128,7 @@ def _part(image: Pixels, y: tuple[int, int], x: tuple[int, int], edge: Edge, pad
         return inside
     if edge == "reflect":
         return image[mirror(np.arange(*y), height)[:, None], mirror(np.arange(*x), width)]
-    part = np.full((y[1] - y[0], x[1] - x[0], channels), pad_value, np.uint8)
+    part = np.full((y[1] - y[0], x[1] - x[0], channels), pad_value, image.dtype)
     part[: inside.shape[0], : inside.shape[1]] = inside
     return part
 

@@ -32,7 +32,7 @@ class PatchcliError(Exception):
     exit_code = 1
 
 
-class UsageError(PatchcliError):
+class UsageError(PatchcliError, ValueError):
     """Options that contradict each other or the images; nothing was decoded or written."""
 
     exit_code = 2

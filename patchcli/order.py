@@ -102,12 +102,12 @@ def lanes(bounds: Rows, spans: Rows, n_lanes: int, *, seed: int, epoch: int, buf
     bounds : int64 (m + 1,)
         Of the runs.
     spans : int64 (m,)
-        What each run is part of, such as its shard: all runs of a span go to one lane, where there are as many spans as
-        lanes; otherwise each run goes where it likes.
+        What each run is part of, such as its shard, by number from 0: all runs of a span go to one lane, where there
+        are as many spans as lanes; otherwise each run goes where it likes.
     buffer : int
         A row comes at most about so many rows earlier or later than its neighbours in the file.
     """
-    n_spans = int(spans[-1]) + 1 if len(spans) else 0
+    n_spans = int(spans.max()) + 1 if len(spans) else 0
     if n_spans < n_lanes:
         spans, n_spans = np.arange(len(spans)), len(spans)
     dealt = np.empty(n_spans, np.int64)
@@ -149,6 +149,13 @@ def braided(lanes: Sequence[Rows], size: int) -> list[Rows]:
     ]
     rest = np.concatenate([lane[n * size :] for lane, n in zip(lanes, whole, strict=True)] or [np.empty(0, np.int64)])
     return batches + [rest[start : start + size] for start in range(0, len(rest), size)]
+
+
+def interleaved(lanes: Sequence[Rows]) -> Rows:
+    """The rows of all lanes, one of each in turn: int64 (n,); batches of one row, as `braided` would make them."""
+    turns = np.concatenate([np.arange(len(lane)) for lane in lanes] or [np.empty(0, np.int64)])
+    rows: Rows = np.concatenate([*lanes, np.empty(0, np.int64)])[np.argsort(turns, kind="stable")]
+    return rows
 
 
 def weighted(labels: npt.NDArray[np.int64], shares: npt.NDArray[np.float64], n: int, *, seed: int, epoch: int) -> Rows:

@@ -77,6 +77,7 @@ def _switch(name: str, text: str) -> Callable[[F], F]:
     "What shows beyond the patch's border: nearest, reflect, wrap, or constant (--cval).",
 )
 @_range("cval", "LEVEL", "0", "Grey level for --fill-mode constant.")
+@_range("interpolation-order", "1|0", "1", "1: linear; 0: the nearest pixel as it is.")
 @_range(
     "rescale", "F", "none", "Multiply every patch, originals too, at last: 1/255. Gives float32, as do those below."
 )

@@ -87,7 +87,7 @@ class Dataset:
         columns = (self.tables[f"sources/{name}"] for name in ("width", "height", "sha256", "label"))
         return Sources(read_names(self.tables["sources/path"]), *columns)
 
-    def read(self, rows: Rows) -> Array:
+    def read(self, rows: Rows, out: Array | None = None) -> Array:
         """Patches of rows (k,), in any order and with duplicates: array (k, H, W, C).
 
         Raises
@@ -95,7 +95,7 @@ class Dataset:
         DamagedFile
             A shard is missing, foreign or truncated, or a patch is not as it was written.
         """
-        patches = self.shards.read(rows)
+        patches = self.shards.read(rows, out)
         if self.check:
             self.shards.compare(patches, rows, self.tables["digest"][rows])
         return patches

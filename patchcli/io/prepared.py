@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -42,15 +43,19 @@ class Prepared:
         As resolved for these patches.
     split : str or None
         The one that is augmented; None: all patches are.
-    chosen : bool (n,)
-        The patches that are augmented.
     """
 
     dataset: Dataset
     spec: AugmentSpec
     pipeline: Group
     split: str | None
-    chosen: npt.NDArray[np.bool_]
+
+    @cached_property
+    def chosen(self) -> npt.NDArray[np.bool_]:
+        """The patches that are augmented, bool (n,)."""
+        if self.split is None:
+            return np.ones(self.dataset.facts.n_rows, bool)
+        return np.asarray(self.dataset.tables["split"] == self.dataset.splits.index(self.split))
 
     def before(self, rows: npt.NDArray[np.int64]) -> list[Before]:
         """What tells patches of one place apart, for those that are copies already."""
@@ -135,12 +140,10 @@ def prepare_opened(dataset: Dataset, spec: AugmentSpec, beat: Beat = lambda *_: 
     facts = dataset.facts
     pipeline = resolved(spec.pipeline, facts.patch_shape, facts.dtype)
     split = _split(dataset, spec)
-    chosen = np.ones(facts.n_rows, bool)
-    if split is not None:
-        chosen = dataset.tables["split"] == dataset.splits.index(split)
+    prepared = Prepared(dataset, spec, pipeline, split)
     if facts.dtype == np.float32:
-        _check_levels(dataset, pipeline, np.flatnonzero(chosen), beat)
-    return Prepared(dataset, spec, pipeline, split, chosen)
+        _check_levels(dataset, pipeline, np.flatnonzero(prepared.chosen), beat)
+    return prepared
 
 
 def _split(dataset: Dataset, spec: AugmentSpec) -> str | None:

@@ -34,6 +34,7 @@ def scan(
     classes: tuple[bytes, ...] | None = None,
     max_pixels: int,
     hidden: frozenset[bytes] = frozenset(),
+    follow_links: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> Scan:
     """List the images of `root/<class>/**` or `root/{train,val,test}/<class>/**`.
@@ -51,6 +52,8 @@ def scan(
         Larger images are unreadable.
     hidden : frozenset of bytes
         Names in `root` that do not exist for us: the output, when it stands there too.
+    follow_links : bool
+        Follow links to folders, and to files outside the tree. By default links are followed only to files within it.
     progress : callable
 
     Returns
@@ -66,15 +69,21 @@ def scan(
     if not os.path.isdir(root):
         raise UsageError(f"{os.fsdecode(root)}: not a folder; expected one folder for each class in it")
     skipped: list[Skipped] = []
-    splits = _find_splits(_folders(root, hidden), root, layout)
+    splits = _find_splits(_folders(root, hidden, follow_links), root, layout)
     parents = [os.path.join(root, split) for split in splits] or [root]
     names = sorted(
-        set(itertools.chain.from_iterable(_folders(parent, frozenset() if splits else hidden) for parent in parents))
+        set(
+            itertools.chain.from_iterable(
+                _folders(parent, frozenset() if splits else hidden, follow_links) for parent in parents
+            )
+        )
     )
     chosen = _choose(root, names, classes)
     found: list[tuple[_Found, int, int]] = []
     for split, base in enumerate(split + b"/" for split in splits) if splits else [(-1, b"")]:
-        for file, label in _walk_classes(root, base, chosen, frozenset() if splits else hidden, skipped):
+        for file, label in _walk_classes(
+            root, base, chosen, frozenset() if splits else hidden, skipped, follow_links=follow_links
+        ):
             found.append((file, label, split))
             if len(found) % _BATCH == 0:
                 progress(Progress("scan", 0, len(found), "files"))
@@ -87,13 +96,19 @@ def scan(
 
 
 def _walk_classes(
-    root: bytes, base: bytes, chosen: tuple[bytes, ...], hidden: frozenset[bytes], skipped: list[Skipped]
+    root: bytes,
+    base: bytes,
+    chosen: tuple[bytes, ...],
+    hidden: frozenset[bytes],
+    skipped: list[Skipped],
+    *,
+    follow_links: bool,
 ) -> Iterator[tuple[_Found, int]]:
     """Files below the class folders of `base`, each with its label; to `skipped` goes what else stands there."""
     for entry in _listing(root, base, skipped):
         if entry.name in hidden:
             continue
-        if not entry.is_dir(follow_symlinks=False):
+        if not entry.is_dir(follow_symlinks=follow_links):
             skipped.append(Skipped(base + entry.name, _why_not_folder(entry), "ignored"))
         elif entry.name.startswith(b"."):
             skipped.append(Skipped(base + entry.name + b"/", "hidden folder", "ignored"))
@@ -101,13 +116,13 @@ def _walk_classes(
             skipped.append(Skipped(base + entry.name + b"/", "class not asked for", "ignored"))
         else:
             label = chosen.index(entry.name)
-            for file in _walk(root, base + entry.name + b"/", skipped):
+            for file in _walk(root, base + entry.name + b"/", skipped, follow_links=follow_links):
                 yield file, label
 
 
-def _folders(parent: bytes, hidden: frozenset[bytes]) -> list[bytes]:
+def _folders(parent: bytes, hidden: frozenset[bytes], follow_links: bool = False) -> list[bytes]:
     with os.scandir(parent) as entries:
-        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=follow_links)]
     return [name for name in names if not name.startswith(b".") and name not in hidden]
 
 
@@ -165,17 +180,22 @@ def _why_not_folder(entry: os.DirEntry[bytes]) -> str:
     return "link to a folder" if entry.is_symlink() and entry.is_dir() else "not in a class folder"
 
 
-def _walk(root: bytes, base: bytes, skipped: list[Skipped]) -> Iterator[_Found]:
-    """Regular files below a folder; links only when they lead to a regular file of the same tree."""
-    real_root = os.path.realpath(root)
-    folders = [base]
+def _walk(root: bytes, base: bytes, skipped: list[Skipped], *, follow_links: bool) -> Iterator[_Found]:
+    """Regular files below a folder; links only when they lead to a regular file of the same tree, or all of them."""
+    real_root = b"/" if follow_links else os.path.realpath(root)
+    folders, seen = [base], {os.path.realpath(os.path.join(root, base))}
     while folders:
         folder = folders.pop()
         for entry in _listing(root, folder, skipped):
             path = folder + entry.name
             if entry.name.startswith(b"."):
                 skipped.append(Skipped(path, "hidden file", "ignored"))
-            elif entry.is_dir(follow_symlinks=False):
+            elif entry.is_dir(follow_symlinks=follow_links):
+                real = os.path.realpath(entry.path)
+                if entry.is_symlink() and real in seen:  # a link to a folder above would lead round and round
+                    skipped.append(Skipped(path, "link to a folder that was listed already", "ignored"))
+                    continue
+                seen.add(real)
                 folders.append(path + b"/")
             else:
                 reason = _refusal(entry, real_root)
@@ -189,7 +209,7 @@ def _walk(root: bytes, base: bytes, skipped: list[Skipped]) -> Iterator[_Found]:
 
 
 def _refusal(entry: os.DirEntry[bytes], real_root: bytes) -> str:
-    """Why a directory entry is not opened; empty when it is a file of the tree."""
+    """Why a directory entry is not opened; empty when it is a file of the tree, or of what links lead to."""
     if entry.is_symlink():
         target = os.path.realpath(entry.path)
         try:

@@ -73,7 +73,7 @@ class Shards:
         within = ascending - self._row_start[shards]
         bounds = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(rows)] if len(rows) else []
         for start, stop in itertools.pairwise(bounds):
-            places = within[start:stop].tolist(), order[start:stop].tolist()
+            places = within[start:stop], order[start:stop]
             self._using(int(shards[start]), partial(_Shard.read, rows=places[0], targets=places[1], patches=patches))
         return patches
 
@@ -160,31 +160,30 @@ class _Shard:
         with contextlib.suppress(Exception):
             self.closing.close()
 
-    def read(self, rows: list[int], targets: list[int], patches: npt.NDArray[Any]) -> None:
+    def read(self, rows: Rows, targets: Rows, patches: npt.NDArray[Any]) -> None:
         """Read ascending rows into `patches[targets]`."""
         try:
             if self.facts.offset is None:
-                patches[targets] = read_rows(self.file, self.facts, rows)
+                patches[targets] = read_rows(self.file, self.facts, rows.tolist())
             else:
                 self._read_past_hdf5(self.facts.offset, rows, targets, patches.reshape(-1).view(np.uint8).data)
         except DamagedFile as error:
             raise DamagedFile(f"{error}: {self.facts.remedy}") from None
 
-    def _read_past_hdf5(self, offset: int, rows: list[int], targets: list[int], flat: memoryview) -> None:
+    def _read_past_hdf5(self, offset: int, rows: Rows, targets: Rows, flat: memoryview) -> None:
         # Neighbours in the file take one read, which puts each of them where it was asked for.
-        size, start = self.facts.patch_bytes, 0
-        while start < len(rows):
-            stop, most = start + 1, min(len(rows), start + _MOST_BUFFERS)
-            while stop < most and rows[stop] == rows[stop - 1] + 1:
-                stop += 1
-            buffers = [flat[target * size : (target + 1) * size] for target in targets[start:stop]]
-            at = offset + rows[start] * size
-            n = os.preadv(self.fd, buffers, at)
-            if n < size * len(buffers):  # a signal, 2 GiB, or the end of the file
-                for i, buffer in enumerate(buffers):
-                    done = min(size, max(0, n - i * size))
-                    read_exactly(self.fd, buffer[done:], at + i * size + done, self.facts.path)
-            start = stop
+        size, fd, start = self.facts.patch_bytes, self.fd, 0
+        places, begins = (offset + rows * size).tolist(), (targets * size).tolist()
+        for end in [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(places)]:
+            while start < end:
+                stop = min(end, start + _MOST_BUFFERS)
+                buffers = [flat[begin : begin + size] for begin in begins[start:stop]]
+                n = os.preadv(fd, buffers, places[start])
+                if n < size * len(buffers):  # a signal, 2 GiB, or the end of the file
+                    for i, buffer in enumerate(buffers):
+                        done = min(size, max(0, n - i * size))
+                        read_exactly(fd, buffer[done:], places[start] + i * size + done, self.facts.path)
+                start = stop
 
 
 def _open_shard(place: ListedShard, whole: Facts) -> _Shard:

@@ -137,7 +137,14 @@ class KerasTransform:
         # a truncation follows, and a factor: what cv2 gives as 199.99999 must be the 200 that it is
         exact = drawn.brightness is not None or image.dtype != np.uint8
         ranges = self.ranges
-        moved = warp(source, matrix, fill_mode=ranges.fill_mode, cval=ranges.cval, exact=exact)
+        moved = warp(
+            source,
+            matrix,
+            fill_mode=ranges.fill_mode,
+            cval=ranges.cval,
+            interpolation="linear" if ranges.interpolation_order else "nearest",
+            exact=exact,
+        )
         return _lit(moved, drawn, image.dtype)
 
 

@@ -64,6 +64,8 @@ class KerasRanges:
         period w - 1, so that first and last pixel are one.
     cval : float
         Pixel value for `constant`.
+    interpolation_order : {1, 0}
+        Linear, or the nearest px as it is. Keras' splines of higher order overshoot and are not offered.
     """
 
     rotation_range: float = 0.0
@@ -77,6 +79,7 @@ class KerasRanges:
     vertical_flip: bool = False
     fill_mode: FillMode = "nearest"
     cval: float = 0.0
+    interpolation_order: int = 1
 
     @classmethod
     def of(cls, **values: object) -> KerasRanges:
@@ -104,7 +107,7 @@ class KerasRanges:
                 read[name] = _READERS[name](name, value)
         ranges = cls(**read)
         if not ranges.is_warping:
-            return replace(ranges, fill_mode="nearest", cval=0.0)
+            return replace(ranges, fill_mode="nearest", cval=0.0, interpolation_order=1)
         return ranges if ranges.fill_mode == "constant" else replace(ranges, cval=0.0)
 
     @staticmethod
@@ -225,6 +228,13 @@ def _read_cval(name: str, value: object) -> float:
     return _between(name, value, -LARGEST, LARGEST, "a pixel value")
 
 
+def _read_order(name: str, value: object) -> int:
+    order = _number(name, value, "0 or 1")
+    if order not in (0, 1):
+        raise UsageError(f"{name} is {value!r}: expected 1, linear, or 0, nearest neighbour; splines are not offered")
+    return int(order)
+
+
 def _between(name: str, value: object, least: float, most: float, expected: str) -> float:
     number = float(_number(name, value, expected))
     if not least <= number <= most:
@@ -279,5 +289,6 @@ _READERS: Final[Mapping[str, Callable[[str, object], object]]] = MappingProxyTyp
         "vertical_flip": _read_flip,
         "fill_mode": _read_fill_mode,
         "cval": _read_cval,
+        "interpolation_order": _read_order,
     }
 )

@@ -99,9 +99,13 @@ class PatchSet:
         return len(self.labels)
 
     def __getitem__(self, index: Any) -> Array:
+        return self.read(index)
+
+    def read(self, index: Any, out: Array | None = None) -> Array:
+        """As `ps[index]`, into an array of the right shape and dtype where one is given."""
         positions = _positions(index, len(self))
         rows = np.atleast_1d(positions if self._rows is None else self._rows[positions])
-        patches = self._whole.read(rows)
+        patches = self._whole.read(rows, out)
         return patches if positions.ndim else patches[0]
 
     def __iter__(self) -> Iterator[Array]:

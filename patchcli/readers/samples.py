@@ -16,6 +16,7 @@ from patchcli.errors import UsageError
 from patchcli.io.pipelines import spec_of
 from patchcli.io.prepared import Prepared, prepare_opened
 from patchcli.io.stored import Rows
+from patchcli.order import shuffled
 from patchcli.pipeline.augmenter import Augmenter
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.arrays import open as open_patches
@@ -51,8 +52,11 @@ def augmentation(said: object, seed: int) -> AugmentSpec | None:
     if isinstance(said, Mapping) and not _PIPELINE_KEYS & said.keys():
         options = dict(said)
         said = options.pop("config", None)
-    if options.get("seed", seed) != seed:
-        raise UsageError(f"seed is {seed}, and {options['seed']} within augment: say it once")
+    own = spec_of(said, options)[0].seed
+    if own not in (0, seed):
+        raise UsageError(
+            f"seed is {seed}, and {own} within augment: say seed={own} here, which is that of the order too"
+        )
     return spec_of(said, {**options, "seed": seed})[0]
 
 
@@ -79,7 +83,7 @@ class Samples:
     """
 
     def __init__(self, patches: PatchSet, spec: AugmentSpec | None = None) -> None:
-        self.patches, self._spec = patches, spec
+        self.patches = patches
         self.shape, self.dtype = patches.patch_shape, patches.dtype
         self._prepared: Prepared | None = None
         if spec is not None:
@@ -91,14 +95,23 @@ class Samples:
     def __len__(self) -> int:
         return len(self.patches)
 
-    def read(self, positions: Rows, epoch: int) -> Array:
+    def order(self, *, seed: int, epoch: int) -> Rows:
+        """Positions in the order of an epoch."""
+        return shuffled(len(self), seed=seed, epoch=epoch)
+
+    def read(self, positions: Rows, epoch: int, *, scratch: bool = False) -> Array:
         """Patches at some positions (k,), in any order and with duplicates: array (k, H, W, C).
+
+        Parameters
+        ----------
+        scratch : bool
+            What is returned may be overwritten by this thread's next call: fresh memory costs more than a read.
 
         Raises
         ------
         IndexError, DamagedFile
         """
-        patches = self.patches[positions]
+        patches = self.patches.read(positions, self._scratch(len(positions)) if scratch else None)
         if self._prepared is None:
             return patches
         rows = self.patches.rows[positions]
@@ -110,6 +123,15 @@ class Samples:
             copy = epoch + 1 if chosen[number] else 0
             shown[number] = augmenter.copy(patches[number], paths[source], (x, y), copy, before=before)
         return shown
+
+    def share(self) -> None:
+        """Make ready to be read by several processes: they read the same files."""
+
+    def _scratch(self, n: int) -> Array:
+        mine: Array | None = getattr(self._own, "scratch", None)
+        if mine is None or len(mine) < n:
+            mine = self._own.scratch = np.empty((n, *self.shape), self.patches.dtype)
+        return mine[:n]
 
     def _augmenter(self, prepared: Prepared) -> Augmenter:
         # its generators are set for one patch at a time: each thread has its own
@@ -123,11 +145,13 @@ class Samples:
         return prepared.augmenter(self._statistics)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_own", "_prepared")}
+        # a data set travels as its name, within the patches; what was checked once is not checked again
+        known = None if self._prepared is None else (self._prepared.spec, self._prepared.pipeline, self._prepared.split)
+        kept = {name: value for name, value in self.__dict__.items() if name not in ("_own", "_prepared")}
+        return {**kept, "_known": known}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        known = state.pop("_known")
         self.__dict__.update(state)
         self._own = threading.local()
-        self._prepared = None
-        if self._spec is not None:
-            self._prepared = prepare_opened(self.patches.whole, self._spec)
+        self._prepared = None if known is None else Prepared(self.patches.whole, *known)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.planes import channels_first
@@ -23,7 +25,7 @@ class Shared:
     """Whole numbers that all copies of a data set in worker processes see, persistent workers too."""
 
     def __init__(self, *numbers: int) -> None:
-        self._tensor = torch.tensor(numbers).share_memory_()
+        self._tensor = torch.tensor(numbers, device="cpu").share_memory_()
 
     def get(self) -> tuple[int, ...]:
         """The numbers as they are now."""
@@ -31,7 +33,7 @@ class Shared:
 
     def set(self, *numbers: int) -> None:
         """Change them for all."""
-        self._tensor.copy_(torch.tensor(numbers))
+        self._tensor.copy_(torch.tensor(numbers, device="cpu"))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -75,7 +77,8 @@ class Tensors:
 
     def read(self, positions: npt.NDArray[np.int64], epoch: int) -> tuple[torch.Tensor, npt.NDArray[np.int64]]:
         """Patches at some positions (k,) in one tensor, and their labels (k,)."""
-        patches = self._samples.read(positions, epoch)
+        is_moved = self.layout == "chw" and self.patches.patch_shape[2] > 1
+        patches = self._samples.read(positions, epoch, scratch=is_moved)
         return torch.from_numpy(channels_first(patches) if self.layout == "chw" else patches), self.labels[positions]
 
     def pairs(self, positions: npt.NDArray[np.int64], epoch: int) -> list[tuple[Any, Any]]:
@@ -88,6 +91,29 @@ class Tensors:
         if self.target_transform is not None:
             ys = list(map(self.target_transform, ys))
         return list(zip(xs, ys, strict=True))
+
+
+class Pair(tuple[Any, ...]):
+    """A tensor and its label, of a batch that was read together."""
+
+    __slots__ = ()
+
+
+class Together(list[Pair]):
+    """The pairs of a batch, which `default_collate` need not put together again: they are in one tensor already."""
+
+    def __init__(self, patches: torch.Tensor, labels: npt.NDArray[np.int64]) -> None:
+        super().__init__(map(Pair, zip(patches.unbind(0), labels.tolist(), strict=True)))
+        self.patches, self.labels = patches, labels
+
+
+def _collated(batch: list[Pair], *, collate_fn_map: object = None) -> Any:  # noqa: ARG001 - torch calls it so
+    if isinstance(batch, Together):
+        return [batch.patches, torch.from_numpy(batch.labels)]
+    return default_collate(list(map(tuple, batch)))
+
+
+default_collate_fn_map[Pair] = _collated  # torch's own way to teach it: see the docstring of default_collate
 
 
 class PatchDataset(Tensors, Dataset[tuple[Any, Any]]):
@@ -150,14 +176,17 @@ class PatchDataset(Tensors, Dataset[tuple[Any, Any]]):
         return len(self.patches)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        n = len(self)
-        if not -n <= index < n:
-            raise IndexError(f"index {index} is out of range for {n} patches")
-        return self.__getitems__([index % n])[0]
+        n, at = len(self), operator.index(index)
+        if not -n <= at < n:
+            raise IndexError(f"index {at} is out of range for {n} patches")
+        return self.pairs(np.array([at % n]), self.epoch)[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, Any]]:
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Pairs as `ds[i]`, for several numbers at once: reading them together takes a tenth of the time."""
-        return self.pairs(np.asarray(indices, np.int64), self.epoch)
+        positions = np.fromiter(map(operator.index, indices), np.int64)
+        if self.transform is None and self.target_transform is None:
+            return Together(*self.read(positions, self.epoch))
+        return self.pairs(positions, self.epoch)
 
     @property
     def epoch(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -11,11 +11,12 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from patchcli.errors import UsageError
-from patchcli.order import braided, dealt, lanes, runs
+from patchcli.order import braided, dealt, interleaved, lanes, runs
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.samples import Path
+from patchcli.readers.states import check_state, state_of
 from patchcli.readers.torch.dataset import Layout, Shared, Tensors, Transform
-from patchcli.readers.torch.ranks import check_state, rank_of
+from patchcli.readers.torch.ranks import rank_of
 from patchcli.specs import check_switch, check_whole
 
 _LANES: Final = 16  # as many readers as divide it have each its own part of the files
@@ -105,18 +106,21 @@ class PatchIterable(Tensors, IterableDataset[Any]):
         worker = get_worker_info()
         number, step = (worker.id, worker.num_workers) if worker else (0, 1)
         epoch, start = self._shared.get()
+        if worker is None:
+            self._shared.set(epoch, 0)  # a start counts for one iteration; workers cannot know who else has seen it
         first = start + number
         if self._resumed is not None:  # one worker's own state: it has counted the others in
             epoch, first = self._resumed
             self._resumed = None
-        batches, n = self._batches(epoch), len(self)
+        self._next = epoch, first
+        mine = range(first, len(self), step)
         if self.batch_size is None:
-            yield from self._singly(batches, range(first, n, step), epoch)
-        else:
-            for k in range(first, n, step):
-                self._next = epoch, k + step
-                yield self._together(batches[k * self.world + self.rank], epoch)
-        self._next = None
+            yield from self._singly(mine, epoch)
+            return
+        batches = self._batches(epoch, self.batch_size)
+        for k in mine:
+            self._next = epoch, k + step
+            yield self._together(batches[k * self.world + self.rank], epoch)
 
     @property
     def epoch(self) -> int:
@@ -129,8 +133,8 @@ class PatchIterable(Tensors, IterableDataset[Any]):
         Parameters
         ----------
         start : int
-            Batches that this rank has taken already (patches, without `batch_size`). Counted from the first of the
-            epoch: iterating again begins there again.
+            Batches that this rank has taken already (patches, without `batch_size`), for the next iteration alone. When
+            the loader has workers that do not persist, say the epoch before each iteration: new ones would begin there.
         """
         check_whole("epoch", epoch, 0, 2**31 - 1)
         check_whole("start", start, 0, 2**62)
@@ -143,17 +147,20 @@ class PatchIterable(Tensors, IterableDataset[Any]):
         Parameters
         ----------
         taken : int, optional
-            Batches (patches, without `batch_size`) taken in this epoch. A DataLoader with workers fetches ahead, so
-            that only who takes them knows; without workers, and within one (torchdata's StatefulDataLoader asks there),
-            it is known.
+            Batches taken in this epoch. A DataLoader with workers fetches ahead, so that only who takes them knows;
+            without workers, and within one (torchdata's StatefulDataLoader asks there), it is known. Without
+            `batch_size`, and with workers, patches do not come in one order that a number could say.
         """
         epoch, start = self._shared.get()
-        own = taken is None and self._next is not None
-        if own and self._next is not None:
-            epoch, start = self._next
-        elif taken is not None:
+        worker = get_worker_info()
+        if taken is not None:
             start = taken
-        return {"epoch": epoch, "start": start, "seed": self.seed, "one_worker": own and get_worker_info() is not None}
+        elif self._next is not None:
+            epoch, start = self._next
+        elif worker is not None:
+            start += worker.id
+        own = {} if worker is None else {"worker": worker.id}
+        return state_of(self._what(), epoch, start) | own
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was called: the next iteration gives what would have come next.
@@ -161,23 +168,32 @@ class PatchIterable(Tensors, IterableDataset[Any]):
         Raises
         ------
         UsageError
-            The state of something else, of another seed, or of one of several workers.
+            The state of something else, of another order, or of one of several workers.
         """
-        epoch, start = check_state(state, self.seed, what="PatchIterable")
+        epoch, start = check_state(state, self._what())
         if get_worker_info() is not None:
             self._resumed = epoch, start
-        elif state.get("one_worker"):
-            raise UsageError("PatchIterable: the state is that of one worker: load it into the loader that gave it")
+        elif "worker" in state:
+            raise UsageError("the state is that of one worker of a loader: load it into such a loader")
         else:
-            self.set_epoch(epoch, start=start) if start < len(self) else self.set_epoch(epoch + 1)
+            self.set_epoch(epoch, start=start)
 
-    def _batches(self, epoch: int) -> Sequence[npt.NDArray[np.int64]]:
+    def _what(self) -> str:
+        """What tells this order from others, in words."""
+        own = f"PatchIterable of {len(self.patches)} patches, seed {self.seed}, batch_size {self.batch_size}"
+        own += f", buffer {self.buffer}" if self.shuffle else ", not shuffled"
+        return f"{own}, rank {self.rank} of {self.world}" if self.world > 1 else own
+
+    def _batches(self, epoch: int, size: int) -> list[npt.NDArray[np.int64]]:
         """Positions of all batches of an epoch, in their order."""
-        n, size = len(self.patches), self.batch_size or 1
-        if not self.shuffle:
-            return [np.arange(start, min(n, start + size)) for start in range(0, n, size)]
+        if self.shuffle:
+            return braided(self._lanes(epoch), size)
+        n = len(self.patches)
+        return [np.arange(start, min(n, start + size)) for start in range(0, n, size)]
+
+    def _lanes(self, epoch: int) -> list[npt.NDArray[np.int64]]:
         bounds, shards = self._runs()
-        return braided(lanes(bounds, shards, _LANES, seed=self.seed, epoch=epoch, buffer=self.buffer), size)
+        return lanes(bounds, shards, _LANES, seed=self.seed, epoch=epoch, buffer=self.buffer)
 
     def _runs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Runs of neighbours of about 4 MiB (m + 1,), at least four a lane, and the shard of each (m,)."""
@@ -188,10 +204,11 @@ class PatchIterable(Tensors, IterableDataset[Any]):
         bounds = runs([0, *changes.tolist(), n] if n else [0], length)
         return bounds, np.unique(shard[bounds[:-1]], return_inverse=True)[1]
 
-    def _singly(self, batches: Sequence[npt.NDArray[np.int64]], numbers: range, epoch: int) -> Iterator[Any]:
+    def _singly(self, numbers: range, epoch: int) -> Iterator[Any]:
+        order = interleaved(self._lanes(epoch)) if self.shuffle else np.arange(len(self.patches))
         for begin in range(0, len(numbers), _READ_TOGETHER):
             mine = numbers[begin : begin + _READ_TOGETHER]
-            positions = np.concatenate([batches[k * self.world + self.rank] for k in mine])
+            positions = order[np.asarray(mine, np.int64) * self.world + self.rank]
             for k, pair in zip(mine, self.pairs(positions, epoch), strict=True):
                 self._next = epoch, k + numbers.step
                 yield pair

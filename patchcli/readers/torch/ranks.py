@@ -1,8 +1,8 @@
-"""Which part of an epoch is for which process of a distributed training, and where it begins."""
+"""Which part of an epoch is for which process of a distributed training."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from patchcli.errors import UsageError
 from patchcli.specs import check_whole
@@ -34,22 +34,3 @@ def rank_of(rank: int | None, world: int | None) -> Rank:
     check_whole("world", world, 1, 2**31 - 1)
     check_whole("rank", rank, 0, world - 1)
     return Rank(rank, world)
-
-
-def check_state(state: Any, seed: int, *, what: str) -> tuple[int, int]:
-    """Epoch and start of a `state_dict`.
-
-    Raises
-    ------
-    UsageError
-        Not such a state, or that of another order: its seed differs.
-    """
-    try:
-        epoch, start, its_seed = (int(state[name]) for name in ("epoch", "start", "seed"))
-    except (TypeError, KeyError, ValueError):
-        raise UsageError(f"{what}: {state!r:.80} is no state of it: expected what state_dict() gave") from None
-    if its_seed != seed:
-        raise UsageError(
-            f"{what}: the state is that of seed {its_seed}, this one has seed {seed}: its order is another"
-        )
-    return epoch, start

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import Sampler
 
@@ -13,9 +14,10 @@ from patchcli.errors import UsageError
 from patchcli.order import Rows, dealt, runs, weighted, windowed
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.samples import Path, patches_of
+from patchcli.readers.states import check_state, state_of
 from patchcli.readers.torch.dataset import PatchDataset
 from patchcli.readers.torch.iterable import PatchIterable
-from patchcli.readers.torch.ranks import check_state, rank_of
+from patchcli.readers.torch.ranks import rank_of
 from patchcli.specs import check_switch, check_whole
 
 Weights = Mapping[int, float] | Sequence[float]
@@ -58,6 +60,11 @@ class _Epochs(Sampler[int]):
     def _n(self) -> int:
         """Positions in an epoch, of all ranks."""
         raise NotImplementedError
+
+    def _what(self) -> str:
+        """What tells this order from others, in words."""
+        own = f"{type(self).__name__} of {len(self.patches)} patches, seed {self.seed}"
+        return f"{own}, rank {self.rank} of {self.world}" if self.world > 1 else own
 
     def __len__(self) -> int:
         return dealt(self._n(), rank=self.rank, world=self.world, even=self.even)
@@ -103,17 +110,17 @@ class _Epochs(Sampler[int]):
             who takes them knows; by default those that were handed out.
         """
         epoch, start = self._at
-        return {"epoch": epoch, "start": start if taken is None else taken, "seed": self.seed}
+        return state_of(self._what(), epoch, start if taken is None else taken)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was called.
+        """Go on where `state_dict` was called; when all of the epoch had been taken, with the next epoch.
 
         Raises
         ------
         UsageError
-            The state of something else, or of another seed.
+            The state of something else, or of another order: another seed, other patches, other ranks.
         """
-        epoch, start = check_state(state, self.seed, what=type(self).__name__)
+        epoch, start = check_state(state, self._what())
         self.set_epoch(epoch, start=start) if start < len(self) else self.set_epoch(epoch + 1)
 
 
@@ -212,15 +219,18 @@ class WeightedSampler(_Epochs):
         return weighted(self.patches.labels, self._shares, self.n_samples, seed=self.seed, epoch=epoch)
 
 
-def _by_label(weights: Weights, n_labels: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Weights as float64 (n_labels,); 0 for labels that a mapping does not name."""
-    said = weights if isinstance(weights, Mapping) else dict(enumerate(np.asarray(weights).tolist()))
+def _by_label(weights: Weights, n_labels: int) -> npt.NDArray[np.float64]:
+    """Weights as float64 (n_labels,), at most 1; 0 for labels that a mapping does not name."""
+    expected = f"expected a number from 0 on for each label from 0 to {n_labels - 1}"
+    try:
+        said = weights if isinstance(weights, Mapping) else dict(enumerate(np.asarray(weights, np.float64).tolist()))
+        values = np.array([float(said.get(label, 0.0)) for label in range(n_labels)])
+    except (TypeError, ValueError):
+        raise UsageError(f"weights are {weights!r:.80}: {expected}") from None
     outside = [label for label in said if label not in range(n_labels)]
     if outside or (not isinstance(weights, Mapping) and len(said) != n_labels):
-        raise UsageError(
-            f"weights are for labels {list(said)!r:.80}: expected one for each label from 0 to {n_labels - 1}"
-        )
-    values = np.array([float(said.get(label, 0.0)) for label in range(n_labels)])
+        raise UsageError(f"weights are for labels {list(said)!r:.80}: {expected}")
     if not np.isfinite(values).all() or (values < 0).any():
-        raise UsageError(f"weights are {values.tolist()!r:.80}: expected 0 or more")
-    return values
+        raise UsageError(f"weights are {values.tolist()!r:.80}: {expected}")
+    relative: npt.NDArray[np.float64] = values / max(values.max(initial=0), np.finfo(np.float64).tiny)
+    return relative

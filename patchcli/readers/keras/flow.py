@@ -1,0 +1,277 @@
+"""Batches for Keras: each is a pure function of seed, epoch and its number, whoever makes it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, get_args
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from patchcli.errors import UsageError
+from patchcli.io.shown_pictures import save_picture
+from patchcli.order import Rows
+from patchcli.readers.planes import channels_first
+from patchcli.readers.states import check_state, state_of
+from patchcli.specs import check_choice, check_switch, check_whole
+
+Array = npt.NDArray[Any]
+ClassMode = Literal["categorical", "binary", "sparse", "input"] | None
+DataFormat = Literal["channels_last", "channels_first"]
+
+CLASS_MODES: Final = ("categorical", "binary", "sparse", "input", None)
+
+
+class Source(Protocol):
+    """Patches by position, as an epoch shows them."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+
+    def order(self, *, seed: int, epoch: int) -> Rows:
+        """Positions in the order of an epoch."""
+
+    def read(self, positions: Rows, epoch: int) -> Array:
+        """Patches (k, H, W, C)."""
+
+    def share(self) -> None:
+        """Make ready to be read by several processes."""
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Where what is shown is saved as pictures, for eyes."""
+
+    folder: str
+    prefix: str
+    format: str
+
+
+def saving_of(folder: str | os.PathLike[str] | None, prefix: str, format: str) -> Saving | None:
+    """From what a flow was told; raises `UsageError` when the folder does not exist."""
+    if folder is None:
+        return None
+    if not os.path.isdir(folder):
+        raise UsageError(f"save_to_dir is {os.fspath(folder)!r}: expected a folder that exists")
+    return Saving(os.fspath(folder), prefix, format)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What belongs to each patch.
+
+    Attributes
+    ----------
+    values : array (n, ...) or None
+        Labels, or whatever `flow` was given.
+    n_classes : int
+        Of labels; 0 for values that are handed out as they are.
+    weights : array (n,) or None
+    more : tuple of array (n, ...)
+        Further inputs.
+    """
+
+    values: Array | None = None
+    n_classes: int = 0
+    weights: Array | None = None
+    more: tuple[Array, ...] = ()
+
+
+def check_class_mode(class_mode: object) -> None:
+    """Raise `UsageError` unless it is one of Keras' that make sense for labels."""
+    if class_mode not in CLASS_MODES:
+        raise UsageError(f"class_mode is {class_mode!r}: expected one of {', '.join(map(repr, CLASS_MODES))}")
+
+
+def data_format_of(said: str | None) -> DataFormat:
+    """What was said, or Keras' own setting."""
+    found = keras.config.image_data_format() if said is None else said
+    check_choice("data_format", found, get_args(DataFormat))
+    return "channels_first" if found == "channels_first" else "channels_last"
+
+
+def seed_of(seed: int | None) -> int:
+    """What was said, or drawn from numpy's global state, which `keras.utils.set_random_seed` sets."""
+    return int(np.random.randint(2**31 - 1)) if seed is None else seed  # noqa: NPY002 - what Keras' users seed
+
+
+class Flow(keras.utils.PyDataset):
+    """Batches `(x, y)` of patches: `flow[k]` is batch k of the present epoch, `next(flow)` goes on epoch after epoch.
+
+    What stands in a batch depends on seed, epoch and its number alone, so that workers, threads, processes and restarts
+    change nothing. `model.fit` moves on to the next epoch after each.
+
+    Attributes
+    ----------
+    n, samples : int
+        Patches.
+    batch_size : int
+    seed, epoch : int
+    batch_index : int
+        Number of the batch that `next` gives.
+    image_shape : (int, int, int)
+        Of a patch in x.
+    class_mode : str or None
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        targets: Targets,
+        *,
+        batch_size: int,
+        class_mode: ClassMode,
+        shuffle: bool,
+        seed: int,
+        data_format: DataFormat,
+        dtype: npt.DTypeLike | None,
+        drop_last: bool = False,
+        saving: Saving | None = None,
+        workers: int = 1,
+        use_multiprocessing: bool = False,
+        max_queue_size: int = 10,
+    ) -> None:
+        check_whole("batch_size", batch_size, 1, 2**31 - 1)
+        check_switch("shuffle", shuffle)
+        check_whole("seed", seed, 0, 2**63 - 1)
+        self._source, self._targets, self._saving = source, targets, saving
+        self.batch_size, self.class_mode, self.shuffle, self.seed = batch_size, class_mode, shuffle, seed
+        self.data_format, self.dtype, self.drop_last = data_format, dtype, drop_last
+        self.n = self.samples = len(source)
+        height, width, channels = source.shape
+        self.image_shape = (channels, height, width) if data_format == "channels_first" else (height, width, channels)
+        self.epoch, self.batch_index = 0, 0
+        self._own()
+        super().__init__(workers=workers, use_multiprocessing=use_multiprocessing, max_queue_size=max_queue_size)
+        if use_multiprocessing:
+            source.share()
+
+    def _own(self) -> None:
+        """What belongs to one process."""
+        self._lock = threading.Lock()
+        self._order: tuple[int, Rows] = -1, np.empty(0, np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_order")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._own()
+
+    def __len__(self) -> int:
+        return self.n // self.batch_size if self.drop_last else -(-self.n // self.batch_size)
+
+    def __getitem__(self, index: int) -> Any:
+        n = len(self)
+        if not -n <= index < n:
+            raise IndexError(f"batch {index} is out of range: an epoch has {n}")
+        return self._batch(self.epoch, index % n)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not len(self):
+            raise StopIteration
+        with self._lock:
+            epoch, number = self.epoch, self.batch_index
+            self.batch_index += 1
+            if self.batch_index >= len(self):
+                self.epoch, self.batch_index = epoch + 1, 0
+        return self._batch(epoch, number)
+
+    def reset(self) -> None:
+        """Let `next` begin at the first batch of the present epoch again."""
+        self.batch_index = 0
+
+    def on_epoch_end(self) -> None:
+        """Move on to the next epoch; Keras calls this."""
+        self.set_epoch(self.epoch + 1)
+
+    def set_epoch(self, epoch: int, *, start: int = 0) -> None:
+        """Say which epoch comes next, for instance in a training that goes on, and with which batch `next` begins."""
+        check_whole("epoch", epoch, 0, 2**31 - 1)
+        check_whole("start", start, 0, max(0, len(self) - 1))
+        self.epoch, self.batch_index = epoch, start
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where `next` stands, for `load_state_dict`."""
+        with self._lock:
+            return state_of(self._what(), self.epoch, self.batch_index)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was called.
+
+        Raises
+        ------
+        UsageError
+            The state of something else, or of another order: another seed, other patches.
+        """
+        epoch, start = check_state(state, self._what())
+        self.set_epoch(epoch, start=start)
+
+    def _what(self) -> str:
+        """What tells this order from others, in words."""
+        own = f"{type(self).__name__} of {self.n} patches, seed {self.seed}, batch_size {self.batch_size}"
+        return own if self.shuffle else f"{own}, not shuffled"
+
+    @property
+    def use_multiprocessing(self) -> bool:
+        """Whether Keras' workers are processes, which then decode each image once together."""
+        return bool(super().use_multiprocessing)
+
+    @use_multiprocessing.setter
+    def use_multiprocessing(self, value: bool) -> None:
+        self._use_multiprocessing = value
+        if value:
+            self._source.share()
+
+    def _positions(self, epoch: int, number: int) -> Rows:
+        span = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        if not self.shuffle:
+            return np.arange(self.n)[span]
+        with self._lock:
+            known, order = self._order
+            if known != epoch:
+                order = self._source.order(seed=self.seed, epoch=epoch)
+                self._order = epoch, order
+        return order[span]
+
+    def _batch(self, epoch: int, number: int) -> Any:
+        positions = self._positions(epoch, number)
+        shown = self._source.read(positions, epoch)
+        x = shown if self.dtype is None else shown.astype(self.dtype, copy=False)
+        if self._saving is not None:
+            for position, patch in zip(positions.tolist(), x, strict=True):
+                self._save(self._saving, patch, position, epoch)
+        x = channels_first(x) if self.data_format == "channels_first" else x
+        return self._with_targets(x, positions)
+
+    def _save(self, saving: Saving, patch: Array, position: int, epoch: int) -> None:
+        save_picture(patch, saving.folder, f"{saving.prefix}_{position}_{epoch}", saving.format)
+
+    def _with_targets(self, x: Array, positions: Rows) -> Any:
+        targets = self._targets
+        inputs = (x, *(more[positions] for more in targets.more)) if targets.more else x
+        if self.class_mode == "input":
+            y: Any = x.copy()
+        elif targets.values is None:
+            return inputs
+        else:
+            y = self._y(targets.values[positions])
+        return (inputs, y) if targets.weights is None else (inputs, y, targets.weights[positions])
+
+    def _y(self, values: Array) -> Array:
+        if not self._targets.n_classes:
+            return values
+        kind = keras.config.floatx()
+        if self.class_mode == "categorical":
+            return np.eye(self._targets.n_classes, dtype=kind)[values]
+        return values.astype(kind) if self.class_mode == "binary" else values

@@ -1,0 +1,247 @@
+"""Three ways to batches: from the images of a class tree, from arrays, from a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from patchcli.errors import UsageError
+from patchcli.readers.arrays import PatchSet
+from patchcli.readers.cuts import ArrayCuts, Cutting, cut_folder, look_at_folder
+from patchcli.readers.keras.finishing import Finishing
+from patchcli.readers.keras.flow import ClassMode, Flow, check_class_mode, saving_of, seed_of
+from patchcli.readers.keras.flows import DirectoryFlow, SetFlow
+from patchcli.readers.keras.generated import Generated, Stored, Uncut
+from patchcli.readers.keras.subsets import Subset, by_class, check_subset, of_arrays
+from patchcli.readers.samples import Path, patches_of
+from patchcli.specs import MAX_PIXELS, Size, check_choice, parse_bytes
+
+_CHANNELS: Final = {"grayscale": 1, "rgb": 3, "rgba": 4}
+
+
+class Flowing(Finishing):
+    """The flows of a generator; how images are cut and split is said by who inherits.
+
+    Attributes
+    ----------
+    cutting : Cutting
+    background : (int, int, int)
+    validation_split : float
+    """
+
+    cutting: Cutting
+    background: tuple[int, int, int]
+    validation_split: float
+
+    def flow_from_directory(
+        self,
+        directory: Path,
+        target_size: tuple[int, int] | None = None,
+        color_mode: str = "rgb",
+        classes: Sequence[str] | None = None,
+        class_mode: ClassMode = "categorical",
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int | None = None,
+        save_to_dir: Path | None = None,
+        save_prefix: str = "",
+        save_format: str = "png",
+        follow_links: bool = False,
+        subset: Subset = None,
+        interpolation: str = "nearest",
+        keep_aspect_ratio: bool = False,
+        *,
+        cache: int | str = "256MiB",
+        on_error: str = "stop",
+        max_pixels: int = MAX_PIXELS,
+        **loading: Any,
+    ) -> DirectoryFlow:
+        """Patches of the images of `directory/<class>/**`, cut as they are needed.
+
+        Images come in random order, and their patches are shuffled among those of as many images as half the cache
+        holds. Asked for in order (`next`, or `model.fit(..., shuffle=False)`: the flow shuffles by itself), each image
+        is decoded once an epoch; when all of them fit the cache, once.
+
+        Parameters
+        ----------
+        target_size : (int, int), optional
+            Height and width, px, that images are resized to before they are cut; None: they keep their sizes.
+        color_mode : {"rgb", "rgba", "grayscale"}
+        classes : sequence of str, optional
+            Labelled in this order; by default all folders, in byte order.
+        class_mode : {"categorical", "binary", "sparse", "input", None}
+        seed : int, optional
+            None: drawn from numpy's global state, which `keras.utils.set_random_seed` sets.
+        save_to_dir : path, optional
+            Where every patch that is shown is saved, `{prefix}_{position}_{epoch}.{format}`.
+        subset : {"training", "validation"}, optional
+        cache : int or str
+            Bytes of decoded images that are held, such as "1GiB".
+        on_error : {"stop", "skip"}
+            What to do about images whose headers cannot be read.
+        loading
+            `workers`, `use_multiprocessing`, `max_queue_size`, as for `keras.utils.PyDataset`.
+
+        Raises
+        ------
+        UsageError, UnreadableInputs
+        """
+        check_class_mode(class_mode)
+        check_choice("color_mode", color_mode, tuple(_CHANNELS))
+        check_choice("on_error", on_error, ("stop", "skip"))
+        check_subset(subset, self.validation_split)
+        folder = look_at_folder(
+            directory,
+            classes=classes,
+            max_pixels=max_pixels,
+            keep_going=on_error == "skip",
+            follow_links=follow_links,
+        )
+        chosen = by_class([image.label for image in folder.images], subset, self.validation_split)
+        cuts = cut_folder(
+            directory,
+            [image for image, take in zip(folder.images, chosen, strict=True) if take],
+            self.cutting,
+            channels=_CHANNELS[color_mode],
+            background=self.background,
+            max_pixels=max_pixels,
+            cache=parse_bytes(cache, name="cache"),
+            size=None if target_size is None else Size(target_size[1], target_size[0]),
+            interpolation=interpolation,
+            keep_aspect_ratio=keep_aspect_ratio,
+        )
+        return DirectoryFlow(
+            directory,
+            folder,
+            cuts,
+            self._generated(cuts, subset, seed := seed_of(seed)),
+            batch_size=batch_size,
+            class_mode=class_mode,
+            shuffle=shuffle,
+            seed=seed,
+            data_format=self.data_format,
+            dtype=self.dtype,
+            saving=saving_of(save_to_dir, save_prefix, save_format),
+            **loading,
+        )
+
+    def flow(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        sample_weight: Any = None,
+        seed: int | None = None,
+        save_to_dir: Path | None = None,
+        save_prefix: str = "",
+        save_format: str = "png",
+        ignore_class_split: bool = False,
+        subset: Subset = None,
+        **loading: Any,
+    ) -> Flow:
+        """Patches of the images of an array; what belongs to an image belongs to each of its patches.
+
+        Parameters
+        ----------
+        x : array (n, height, width, C), or (n, C, height, width) with channels first
+            Or a pair of it and a list of further inputs, arrays (n, ...). uint8 and uint16 are augmented as such, all
+            else as float32.
+        y, sample_weight : array (n, ...), optional
+        subset : {"training", "validation"}, optional
+            The validation subset is the first part of the images, as in Keras.
+        ignore_class_split : bool
+            Do not mind when a subset lacks some of the values of `y`.
+
+        Raises
+        ------
+        UsageError
+        """
+        check_subset(subset, self.validation_split)
+        images, targets = of_arrays(
+            x,
+            y,
+            sample_weight,
+            data_format=self.data_format,
+            subset=subset,
+            validation_split=self.validation_split,
+            ignore_class_split=ignore_class_split,
+        )
+        cuts = ArrayCuts(images.pixels, images.numbers, self.cutting)
+        return Flow(
+            self._generated(cuts, subset, seed := seed_of(seed)),
+            targets.of(images.numbers[cuts.source]),
+            batch_size=batch_size,
+            class_mode=None,
+            shuffle=shuffle,
+            seed=seed,
+            data_format=self.data_format,
+            dtype=self.dtype,
+            saving=saving_of(save_to_dir, save_prefix, save_format),
+            **loading,
+        )
+
+    def flow_from_hdf5(
+        self,
+        patches: PatchSet | Path,
+        batch_size: int = 32,
+        class_mode: ClassMode = "categorical",
+        shuffle: bool = True,
+        seed: int | None = None,
+        save_to_dir: Path | None = None,
+        save_prefix: str = "",
+        save_format: str = "png",
+        subset: Subset = None,
+        split: str | None = None,
+        **loading: Any,
+    ) -> SetFlow:
+        """Patches of a data set that `patchcli extract` or `augment` wrote.
+
+        Parameters
+        ----------
+        patches : PatchSet or path
+        subset : {"training", "validation"}, optional
+            By image, as in `flow_from_directory`.
+        split : str, optional
+            Only this split of the data set. Patches of other splits than `train` are not augmented.
+
+        Raises
+        ------
+        UsageError, DamagedFile
+        """
+        check_class_mode(class_mode)
+        check_subset(subset, self.validation_split)
+        stored = patches_of(patches, split)
+        self._check_same_patch(stored)
+        if subset is not None:
+            chosen = by_class(stored.sources.label.tolist(), subset, self.validation_split)
+            stored = stored.subset(np.asarray(chosen, bool)[stored.source])
+        return SetFlow(
+            stored,
+            self._generated(
+                Stored(stored), "validation" if split not in (None, "train") else subset, seed := seed_of(seed)
+            ),
+            batch_size=batch_size,
+            class_mode=class_mode,
+            shuffle=shuffle,
+            seed=seed,
+            data_format=self.data_format,
+            dtype=self.dtype,
+            saving=saving_of(save_to_dir, save_prefix, save_format),
+            **loading,
+        )
+
+    def _generated(self, uncut: Uncut, subset: Subset, seed: int) -> Generated:
+        return Generated(uncut, self, None if subset == "validation" else self.pipeline, seed)
+
+    def _check_same_patch(self, stored: PatchSet) -> None:
+        if self.cutting.patch is None:
+            return
+        height, width, _ = stored.patch_shape
+        if self.cutting.patch != (width, height):
+            raise UsageError(
+                f"{stored.path}: holds patches of {Size(width, height)} px, patch_size is {self.cutting.patch}: leave "
+                f"patch_size out, for a data set is cut already"
+            )

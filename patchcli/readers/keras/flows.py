@@ -1,0 +1,99 @@
+"""Flows that know where each patch comes from: over a class tree, over a data set."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from patchcli.readers.arrays import PatchSet
+from patchcli.readers.cuts import Folder, FolderCuts
+from patchcli.readers.keras.flow import Flow, Source, Targets
+
+
+class _Labelled(Flow):
+    """Batches of patches that have a class.
+
+    Attributes
+    ----------
+    classes : int32 (n,)
+        Label of each patch.
+    class_indices : dict of str to int
+    num_classes : int
+    coords : int32 (n, 2)
+        (x, y) of each patch's top-left corner in its image, px.
+    source : int32 (n,)
+        Number of its image.
+    """
+
+    def __init__(self, source: Source, labels: npt.NDArray[np.int64], names: tuple[str, ...], **others: Any) -> None:
+        self.class_indices = {name: label for label, name in enumerate(names)}
+        self.num_classes = len(names)
+        self.classes = labels.astype(np.int32)
+        # class_mode input and None hand out no labels
+        values = None if others["class_mode"] in (None, "input") else labels
+        super().__init__(source, Targets(values, len(names)), **others)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int32]:
+        """Label of each patch, int32 (n,)."""
+        return self.classes
+
+
+class DirectoryFlow(_Labelled):
+    """Batches of patches cut from the images of a class tree.
+
+    Attributes
+    ----------
+    directory : str
+    images : tuple of Image
+        Those with patches: path, width and height.
+    skipped : tuple of Skipped
+        Files that gave no patches, each with its reason.
+    """
+
+    def __init__(self, directory: Any, folder: Folder, cuts: FolderCuts, source: Source, **others: Any) -> None:
+        self.directory, self.skipped = os.fsdecode(directory), folder.skipped
+        self._cuts = cuts
+        self.images = cuts.images
+        names = tuple(map(os.fsdecode, folder.classes))
+        super().__init__(source, cuts.labels, names, **others)
+        self.coords, self.source = cuts.coords, cuts.source
+
+    @property
+    def filenames(self) -> list[str]:
+        """Image of each patch, relative to the directory; n of them."""
+        names = [os.fsdecode(image.path) for image in self.images]
+        return [names[number] for number in self.source.tolist()]
+
+    @property
+    def filepaths(self) -> list[str]:
+        """Image of each patch."""
+        return [os.path.join(self.directory, name) for name in self.filenames]
+
+    @property
+    def n_decoded(self) -> int:
+        """How often this process has decoded an image so far."""
+        return self._cuts.decoded.n_decoded
+
+
+class SetFlow(_Labelled):
+    """Batches of patches of a data set.
+
+    Attributes
+    ----------
+    patches : PatchSet
+    """
+
+    def __init__(self, patches: PatchSet, source: Source, **others: Any) -> None:
+        self.patches = patches
+        super().__init__(source, patches.labels, patches.classes, **others)
+        self.coords, self.source = patches.coords, patches.source
+
+    @property
+    def filenames(self) -> list[str]:
+        """Image of each patch, relative to the folder that it was cut from; n of them."""
+        names = [os.fsdecode(path) for path in self.patches.sources.path]
+        return [names[number] for number in self.source.tolist()]

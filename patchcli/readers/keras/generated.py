@@ -1,0 +1,134 @@
+"""Patches as a PatchImageDataGenerator shows them: cut, augmented one by one, standardised."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from patchcli.order import Rows, shuffled
+from patchcli.pipeline.augmenter import Augmenter
+from patchcli.pipeline.seeding import Before, befores
+from patchcli.pipeline.tree import Group
+from patchcli.readers.arrays import PatchSet
+
+Array = npt.NDArray[Any]
+Identities = list[tuple[bytes, tuple[int, int], Before]]
+
+
+class Uncut(Protocol):
+    """Where patches come from: images of a folder, an array, a data set."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the patches."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels of a patch."""
+
+    def order(self, *, seed: int, epoch: int) -> Rows:
+        """Positions in the order of an epoch."""
+
+    def read(self, positions: Rows) -> Array:
+        """Patches (k, H, W, C)."""
+
+    def identities(self, positions: Rows) -> Identities:
+        """What each of them is: image, corner, what tells copies apart."""
+
+    def share(self) -> None:
+        """Make ready to be read by several processes."""
+
+
+class Stored:
+    """The patches of a data set, as `Uncut`."""
+
+    def __init__(self, patches: PatchSet) -> None:
+        self.patches = patches
+        self.dtype, self.shape = patches.dtype, patches.patch_shape
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def order(self, *, seed: int, epoch: int) -> Rows:
+        return shuffled(len(self), seed=seed, epoch=epoch)
+
+    def read(self, positions: Rows) -> Array:
+        return self.patches[positions]
+
+    def identities(self, positions: Rows) -> Identities:
+        patches = self.patches
+        paths, sources = patches.sources.path, patches.source[positions].tolist()
+        before = befores(patches.digest[positions], None if patches.copy is None else patches.copy[positions])
+        xys = patches.coords[positions].tolist()
+        return [(paths[source], (x, y), last) for source, (x, y), last in zip(sources, xys, before, strict=True)]
+
+    def share(self) -> None:
+        """Files are shared as they are."""
+
+
+class Standardizes(Protocol):
+    """What comes after the augmentation: of a generator, as it is when a batch is made."""
+
+    def finish(self, patch: Array) -> Array:
+        """A patch (H, W, C) of any dtype as it is shown."""
+
+
+class Generated:
+    """Patches by position as an epoch shows them; may be read from many threads, after fork, and pickled.
+
+    Parameters
+    ----------
+    uncut : Uncut
+    finishing : Standardizes
+    pipeline : Group or None
+        None: nothing is augmented.
+    seed : int
+    """
+
+    def __init__(self, uncut: Uncut, finishing: Standardizes, pipeline: Group | None, seed: int) -> None:
+        self.uncut, self._finishing, self._pipeline, self._seed = uncut, finishing, pipeline, seed
+        self.shape = uncut.shape
+        self._own = threading.local()
+        self._augmenter()  # what cannot be is said now
+
+    def __len__(self) -> int:
+        return len(self.uncut)
+
+    def order(self, *, seed: int, epoch: int) -> Rows:
+        return self.uncut.order(seed=seed, epoch=epoch)
+
+    def share(self) -> None:
+        self.uncut.share()
+
+    def read(self, positions: Rows, epoch: int) -> Array:
+        """Patches (k, H, W, C); epoch e shows what `patchcli augment` writes as copy e + 1."""
+        patches, augmenter = self.uncut.read(positions), self._augmenter()
+        if augmenter is None:
+            shown = [self._finishing.finish(patch) for patch in patches]
+        else:
+            shown = [
+                self._finishing.finish(augmenter.copy(patch, path, xy, epoch + 1, before=before))
+                for patch, (path, xy, before) in zip(patches, self.uncut.identities(positions), strict=True)
+            ]
+        return np.stack(shown) if shown else np.empty((0, *self.shape), np.float32)
+
+    def _augmenter(self) -> Augmenter | None:
+        # its generators are set for one patch at a time: each thread has its own
+        mine: Augmenter | None = getattr(self._own, "augmenter", None)
+        if mine is None and self._pipeline is not None:
+            cv2.setNumThreads(1)  # Keras' workers are the parallelism, and OpenCV's threads do not survive fork
+            mine = self._own.augmenter = Augmenter(self._pipeline, self._seed, self.shape, self.uncut.dtype)
+        return mine
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_own"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._own = threading.local()

@@ -1,0 +1,132 @@
+"""Which images are for training and which for validation, and what is given with the images of an array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from patchcli.errors import UsageError
+from patchcli.order import Rows
+from patchcli.readers.keras.flow import DataFormat, Targets
+
+Array = npt.NDArray[Any]
+Subset = Literal["training", "validation"] | None
+
+
+def check_subset(subset: object, validation_split: float) -> None:
+    """Raise `UsageError` for a subset that is none, or that nothing was split off for."""
+    if subset not in ("training", "validation", None):
+        raise UsageError(f"subset is {subset!r}: expected 'training' or 'validation'")
+    if subset is not None and not validation_split:
+        raise UsageError(f"subset is {subset!r}, but validation_split is 0: say which part of the images is for it")
+
+
+def by_class(labels: Sequence[int], subset: Subset, validation_split: float) -> list[bool]:
+    """Which of some images, sorted by name, a subset takes: as in Keras, the first part of each class is validation.
+
+    Neighbours by name often show the same scene: taken as a run, fewer of them are torn apart than by chance.
+    """
+    if subset is None:
+        return [True] * len(labels)
+    n_validation = {label: int(validation_split * labels.count(label)) for label in set(labels)}
+    seen = dict.fromkeys(n_validation, 0)
+    chosen = []
+    for label in labels:
+        chosen.append((seen[label] < n_validation[label]) == (subset == "validation"))
+        seen[label] += 1
+    return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Those of an array that a subset takes.
+
+    Attributes
+    ----------
+    pixels : array (n, height, width, C)
+        All of them.
+    numbers : int64 (m,)
+    """
+
+    pixels: Array
+    numbers: Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What was given with the images, one row each."""
+
+    y: Array | None
+    weights: Array | None
+    more: tuple[Array, ...]
+
+    def of(self, numbers: Rows) -> Targets:
+        """For patches of some images."""
+        y = None if self.y is None else self.y[numbers]
+        weights = None if self.weights is None else self.weights[numbers]
+        return Targets(y, 0, weights, tuple(more[numbers] for more in self.more))
+
+
+def of_arrays(
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    data_format: DataFormat,
+    subset: Subset,
+    validation_split: float,
+    ignore_class_split: bool,
+) -> tuple[Images, Given]:
+    """Images and what belongs to them, as Keras' `flow` takes them.
+
+    Raises
+    ------
+    UsageError
+        Lengths or ranks that do not fit, weights without `y`, or a subset that lacks values of `y`.
+    """
+    more: tuple[Array, ...] = ()
+    if isinstance(x, (tuple, list)):
+        if len(x) != 2:
+            raise UsageError(
+                f"x is a {type(x).__name__} of {len(x)}: expected an array, or a pair (images, more inputs)"
+            )
+        x, said = x
+        more = tuple(map(np.asarray, said)) if isinstance(said, list) else (np.asarray(said),)
+    pixels = np.asarray(x)
+    if pixels.ndim != 4:
+        raise UsageError(f"x has shape {pixels.shape}: expected (n, height, width, channels), or with channels first")
+    if data_format == "channels_first":
+        pixels = np.moveaxis(pixels, 1, 3)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        pixels = pixels.astype(np.float32, copy=False)
+    given = Given(
+        None if y is None else np.asarray(y), None if sample_weight is None else np.asarray(sample_weight), more
+    )
+    named = [("y", given.y), ("sample_weight", given.weights), *(("a further input", one) for one in more)]
+    for name, array in named:
+        if array is not None and (array.ndim == 0 or len(array) != len(pixels)):
+            raise UsageError(f"{name} has shape {array.shape}: expected a row for each of {len(pixels)} images")
+    if given.y is None and given.weights is not None:
+        raise UsageError("sample_weight without y: there is no loss to weigh")
+    numbers = _numbers(len(pixels), given.y, subset, validation_split, ignore_class_split)
+    return Images(pixels, numbers), given
+
+
+def _numbers(n: int, y: Array | None, subset: Subset, validation_split: float, ignore_class_split: bool) -> Rows:
+    everything = np.arange(n)
+    if subset is None:
+        return everything
+    validation, training = np.split(everything, [int(n * validation_split)])
+    if y is not None and not ignore_class_split:
+        # an axis is kept: rows of one-hot labels are values too
+        seen = [np.unique(y[part], axis=0) for part in (validation, training)]
+        if not np.array_equal(seen[0], seen[1]):
+            raise UsageError(
+                "training and validation subsets hold different values of y: shuffle images and labels together, or "
+                "say ignore_class_split=True"
+            )
+    return validation if subset == "validation" else training
