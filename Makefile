@@ -12,7 +12,7 @@ MADE := $(VENV)/.made-by-$(subst /,-,$(PYTHON))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all lint format bench clean
+.PHONY: help demo demo-train frameworks test test-all lint format bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,11 @@ demo: $(VENV)/.has-test  ## cut real textures and medical images, and look at th
 	run patchcli extract demo/medical demo/medical.h5 --patch 96 --edge shift --mode rgb; \
 	run patchcli inspect demo/medical.h5 --verify --source demo/medical --sheet demo/medical.png --overlay 3 \
 	    --overlay demo/images.png --html demo/medical.html
+
+demo-train: $(VENV)/.has-test $(VENV)/.has-train  ## train small networks in torch and Keras on patches, in ./demo/
+	@$(BIN)/python tests/demo_train.py demo
+
+frameworks: $(VENV)/.has-test $(VENV)/.has-train  ## install torch and TensorFlow: their tests are skipped without
 
 test: $(VENV)/.has-test  ## the tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow"
@@ -45,11 +50,12 @@ format: $(VENV)/.has-dev  ## let ruff mend style and order of imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.has-test $(VENV)/.has-bench  ## time extract, augment and inspect beside floors and naive scripts (BENCH=--quick: a glance)
+bench: $(VENV)/.has-test $(VENV)/.has-train $(VENV)/.has-bench  ## time commands and readers beside floors and naive scripts (BENCH=--quick: a glance)
 	PYTHONPATH=tests $(BIN)/python -m bench.extract $(BENCH)
 	PYTHONPATH=tests $(BIN)/python -m bench.augment $(BENCH)
 	PYTHONPATH=tests $(BIN)/python -m bench.verify $(BENCH)
 	PYTHONPATH=tests $(BIN)/python -m bench.inspect $(BENCH)
+	PYTHONPATH=tests $(BIN)/python -m bench.training $(BENCH)
 
 clean:  ## remove what make made
 	rm -rf $(VENV) demo bench build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from numbers import Integral
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from patchcli.errors import UsageError
@@ -117,6 +118,15 @@ def check_whole(name: str, value: object, least: int, most: int) -> None:
     """Raise `UsageError` unless a value is a whole number within bounds."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise UsageError(f"{name} is {value!r}: expected a whole number from {least} to {most}")
+
+
+def whole(name: str, value: object, least: int, most: int) -> int:
+    """A whole number of any kind, numpy's too, as Python's; raises `UsageError` unless it is within bounds."""
+    number: Any = value
+    if not isinstance(value, bool) and isinstance(value, Integral):
+        number = int(value)
+    check_whole(name, number, least, most)
+    return int(number)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,19 @@ from PIL import Image
 
 from patchcli.errors import UsageError
 from patchcli.io.publish import write_error
+
+_KINDS: Final = {"jpg": "JPEG", "tif": "TIFF"}
+
+
+def check_format(format: str) -> None:
+    """Raise `UsageError` unless Pillow writes such files."""
+    Image.init()
+    if _kind(format) not in Image.SAVE:
+        raise UsageError(f"save_format is {format!r}: expected a format such as png or jpeg")
+
+
+def _kind(format: str) -> str:
+    return _KINDS.get(format.lower(), format.upper())
 
 
 def save_picture(patch: npt.NDArray[Any], folder: str, name: str, format: str) -> None:
@@ -23,8 +36,6 @@ def save_picture(patch: npt.NDArray[Any], folder: str, name: str, format: str) -
 
     Raises
     ------
-    UsageError
-        Pillow knows no such format.
     NotEnoughSpace, OutputConflict
         It cannot be written.
     """
@@ -34,13 +45,11 @@ def save_picture(patch: npt.NDArray[Any], folder: str, name: str, format: str) -
     levels *= 255 / largest if largest > 0 else 1
     shown = levels.astype(np.uint8)
     picture = Image.fromarray(shown if shown.shape[2] in (3, 4) else shown[..., 0])
-    kind = {"jpg": "jpeg", "tif": "tiff"}.get(format.lower(), format.lower())
-    if kind == "jpeg" and picture.mode == "RGBA":
+    kind = _kind(format)
+    if kind == "JPEG" and picture.mode == "RGBA":
         picture = picture.convert("RGB")
     path = os.path.join(folder, f"{name}.{format}")
     try:
         picture.save(path, kind)
-    except KeyError:
-        raise UsageError(f"save_format is {format!r}: expected a format such as png or jpeg") from None
     except OSError as error:
         raise write_error(os.fsencode(path), error, shown.nbytes) from None

@@ -149,13 +149,13 @@ class ArrayCuts(Cuts):
 
     def __init__(self, images: Array, numbers: Rows, cutting: Cutting) -> None:
         # what a batch is shuffled among need not be held: the array is there
-        self._images, self._numbers = images, numbers
+        self._images, self.numbers = images, numbers
         self.dtype, self.channels = images.dtype, images.shape[3]
         sizes = [Size(images.shape[2], images.shape[1])] * len(numbers)
         super().__init__([b"%d" % number for number in numbers.tolist()], sizes, cutting, 2**62)
 
     def image(self, number: int) -> Array:
-        return np.asarray(self._images[self._numbers[number]])
+        return np.asarray(self._images[self.numbers[number]])
 
 
 class FolderCuts(Cuts):
@@ -211,7 +211,9 @@ def look_at_folder(
     UnreadableInputs
         Images whose headers cannot be read, all listed, unless `keep_going`.
     """
-    chosen = None if classes is None else tuple(map(os.fsencode, classes))
+    chosen = tuple(map(os.fsencode, classes)) if classes else None
+    if chosen is not None and len(set(chosen)) < len(chosen):
+        raise UsageError(f"classes: a name stands twice in {list(classes or ())!r:.200}")
     found: Scan = scan(
         os.fsencode(root), layout="classes", classes=chosen, max_pixels=max_pixels, follow_links=follow_links
     )
@@ -223,7 +225,8 @@ def look_at_folder(
             f"{len(unreadable)} file{'s' * (len(unreadable) != 1)} in {os.fsdecode(root)} could not be read:\n"
             f"{listed}{more}\nMend or remove them, or leave them out with on_error='skip'."
         )
-    images = sorted(found.images, key=lambda image: (image.label, image.path))
+    # the files of a folder before those of folders in it, as Keras has them
+    images = sorted(found.images, key=lambda image: (image.label, *os.path.split(image.path)))
     return Folder(found.classes, tuple(images), found.skipped)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +16,7 @@ from patchcli.pipeline.keras_ranges import KERAS, KerasRanges
 from patchcli.pipeline.standardize import EPSILON, MOST_WHITENED, Standard, Statistics, fit, standardize
 from patchcli.pipeline.tree import Group, Step
 from patchcli.readers.arrays import PatchSet
-from patchcli.readers.keras.flow import DataFormat
+from patchcli.readers.keras.arguments import DataFormat, float_dtype
 
 Array = npt.NDArray[Any]
 
@@ -46,7 +46,7 @@ class Finishing:
         said = KerasRanges.of(**ranges)
         self.pipeline = None if said.is_nothing else Group("Sequential", (Step(KERAS, said.settings(), 1.0),))
         self.preprocessing_function, self.data_format = preprocessing_function, data_format
-        self.dtype = keras.config.floatx() if dtype is None else dtype
+        self.dtype = float_dtype(dtype)
         self._statistics: Statistics | None = None
 
     @property
@@ -82,6 +82,8 @@ class Finishing:
                 "featurewise_center, featurewise_std_normalization and zca_whitening need the data's statistics: call "
                 "generator.fit(x) first, with an array of patches or a data set"
             )
+        if self._statistics is not None:
+            _check_fitted(self._statistics, patch.shape)
         return standardize(patch, self.standard, self._statistics)
 
     def standardize(self, x: Array) -> Array:
@@ -163,6 +165,16 @@ class Finishing:
 def _shape(patch: Array) -> tuple[int, int, int]:
     height, width, channels = patch.shape
     return height, width, channels
+
+
+def _check_fitted(statistics: Statistics, shape: tuple[int, ...]) -> None:
+    n = 0 if statistics.whitening is None else len(statistics.whitening)
+    if len(statistics.mean) != shape[2] or n not in (0, math.prod(shape)):
+        whitened = f" and {n:,} values" if n else ""
+        raise UsageError(
+            f"fit was called with patches of {len(statistics.mean)} channels{whitened}, these have shape {shape}: "
+            f"fit on patches as they will be shown"
+        )
 
 
 def _overridden(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from patchcli.errors import UsageError
 from patchcli.io.shown_pictures import save_picture
 from patchcli.order import Rows
+from patchcli.readers.keras.arguments import ClassMode, DataFormat, Saving
 from patchcli.readers.planes import channels_first
 from patchcli.readers.states import check_state, state_of
-from patchcli.specs import check_choice, check_switch, check_whole
+from patchcli.specs import check_switch, whole
 
 Array = npt.NDArray[Any]
-ClassMode = Literal["categorical", "binary", "sparse", "input"] | None
-DataFormat = Literal["channels_last", "channels_first"]
-
-CLASS_MODES: Final = ("categorical", "binary", "sparse", "input", None)
 
 
 class Source(Protocol):
@@ -46,24 +42,6 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Saving:
-    """Where what is shown is saved as pictures, for eyes."""
-
-    folder: str
-    prefix: str
-    format: str
-
-
-def saving_of(folder: str | os.PathLike[str] | None, prefix: str, format: str) -> Saving | None:
-    """From what a flow was told; raises `UsageError` when the folder does not exist."""
-    if folder is None:
-        return None
-    if not os.path.isdir(folder):
-        raise UsageError(f"save_to_dir is {os.fspath(folder)!r}: expected a folder that exists")
-    return Saving(os.fspath(folder), prefix, format)
-
-
-@dataclass(frozen=True)
 class Targets:
     """What belongs to each patch.
 
@@ -82,24 +60,6 @@ class Targets:
     n_classes: int = 0
     weights: Array | None = None
     more: tuple[Array, ...] = ()
-
-
-def check_class_mode(class_mode: object) -> None:
-    """Raise `UsageError` unless it is one of Keras' that make sense for labels."""
-    if class_mode not in CLASS_MODES:
-        raise UsageError(f"class_mode is {class_mode!r}: expected one of {', '.join(map(repr, CLASS_MODES))}")
-
-
-def data_format_of(said: str | None) -> DataFormat:
-    """What was said, or Keras' own setting."""
-    found = keras.config.image_data_format() if said is None else said
-    check_choice("data_format", found, get_args(DataFormat))
-    return "channels_first" if found == "channels_first" else "channels_last"
-
-
-def seed_of(seed: int | None) -> int:
-    """What was said, or drawn from numpy's global state, which `keras.utils.set_random_seed` sets."""
-    return int(np.random.randint(2**31 - 1)) if seed is None else seed  # noqa: NPY002 - what Keras' users seed
 
 
 class Flow(keras.utils.PyDataset):
@@ -138,11 +98,11 @@ class Flow(keras.utils.PyDataset):
         use_multiprocessing: bool = False,
         max_queue_size: int = 10,
     ) -> None:
-        check_whole("batch_size", batch_size, 1, 2**31 - 1)
         check_switch("shuffle", shuffle)
-        check_whole("seed", seed, 0, 2**63 - 1)
+        self.batch_size = whole("batch_size", batch_size, 1, 2**31 - 1)
+        self.seed = whole("seed", seed, 0, 2**63 - 1)
         self._source, self._targets, self._saving = source, targets, saving
-        self.batch_size, self.class_mode, self.shuffle, self.seed = batch_size, class_mode, shuffle, seed
+        self.class_mode, self.shuffle = class_mode, shuffle
         self.data_format, self.dtype, self.drop_last = data_format, dtype, drop_last
         self.n = self.samples = len(source)
         height, width, channels = source.shape
@@ -172,7 +132,7 @@ class Flow(keras.utils.PyDataset):
         n = len(self)
         if not -n <= index < n:
             raise IndexError(f"batch {index} is out of range: an epoch has {n}")
-        return self._batch(self.epoch, index % n)
+        return self.batch(self.epoch, index % n)
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -185,21 +145,21 @@ class Flow(keras.utils.PyDataset):
             self.batch_index += 1
             if self.batch_index >= len(self):
                 self.epoch, self.batch_index = epoch + 1, 0
-        return self._batch(epoch, number)
+        return self.batch(epoch, number)
 
     def reset(self) -> None:
         """Let `next` begin at the first batch of the present epoch again."""
         self.batch_index = 0
 
     def on_epoch_end(self) -> None:
-        """Move on to the next epoch; Keras calls this."""
-        self.set_epoch(self.epoch + 1)
+        """Move on to the next epoch; Keras calls this after each."""
+        if not _is_before_the_first():
+            self.set_epoch(self.epoch + 1)
 
     def set_epoch(self, epoch: int, *, start: int = 0) -> None:
         """Say which epoch comes next, for instance in a training that goes on, and with which batch `next` begins."""
-        check_whole("epoch", epoch, 0, 2**31 - 1)
-        check_whole("start", start, 0, max(0, len(self) - 1))
-        self.epoch, self.batch_index = epoch, start
+        start = whole("start", start, 0, max(0, len(self) - 1))
+        self.epoch, self.batch_index = whole("epoch", epoch, 0, 2**31 - 1), start
 
     def state_dict(self) -> dict[str, Any]:
         """Where `next` stands, for `load_state_dict`."""
@@ -244,7 +204,8 @@ class Flow(keras.utils.PyDataset):
                 self._order = epoch, order
         return order[span]
 
-    def _batch(self, epoch: int, number: int) -> Any:
+    def batch(self, epoch: int, number: int) -> Any:
+        """A batch of any epoch."""
         positions = self._positions(epoch, number)
         shown = self._source.read(positions, epoch)
         x = shown if self.dtype is None else shown.astype(self.dtype, copy=False)
@@ -263,7 +224,7 @@ class Flow(keras.utils.PyDataset):
         if self.class_mode == "input":
             y: Any = x.copy()
         elif targets.values is None:
-            return inputs
+            return (inputs,) if targets.more else x  # of a bare pair Keras takes the second for the targets
         else:
             y = self._y(targets.values[positions])
         return (inputs, y) if targets.weights is None else (inputs, y, targets.weights[positions])
@@ -271,7 +232,14 @@ class Flow(keras.utils.PyDataset):
     def _y(self, values: Array) -> Array:
         if not self._targets.n_classes:
             return values
-        kind = keras.config.floatx()
+        kind = keras.config.floatx() if self.dtype is None or np.dtype(self.dtype).kind != "f" else self.dtype
         if self.class_mode == "categorical":
             return np.eye(self._targets.n_classes, dtype=kind)[values]
         return values.astype(kind) if self.class_mode == "binary" else values
+
+
+def _is_before_the_first() -> bool:
+    """Whether Keras says that an epoch has ended before the first began: `fit` resets its iterator, which says so."""
+    adapter = sys._getframe(2)  # nothing else tells the two calls apart
+    above = adapter.f_back
+    return above is not None and above.f_code.co_name == "reset" and above.f_globals["__name__"].startswith("keras.")

@@ -10,13 +10,13 @@ import numpy as np
 from patchcli.errors import UsageError
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.cuts import ArrayCuts, Cutting, cut_folder, look_at_folder
+from patchcli.readers.keras.arguments import ClassMode, check_class_mode, saving_of, seed_of
 from patchcli.readers.keras.finishing import Finishing
-from patchcli.readers.keras.flow import ClassMode, Flow, check_class_mode, saving_of, seed_of
-from patchcli.readers.keras.flows import DirectoryFlow, SetFlow
+from patchcli.readers.keras.flows import ArrayFlow, DirectoryFlow, SetFlow
 from patchcli.readers.keras.generated import Generated, Stored, Uncut
-from patchcli.readers.keras.subsets import Subset, by_class, check_subset, of_arrays
+from patchcli.readers.keras.subsets import Subset, by_class, check_not_empty, check_subset, of_arrays
 from patchcli.readers.samples import Path, patches_of
-from patchcli.specs import MAX_PIXELS, Size, check_choice, parse_bytes
+from patchcli.specs import MAX_PIXELS, Size, check_choice, parse_bytes, whole
 
 _CHANNELS: Final = {"grayscale": 1, "rgb": 3, "rgba": 4}
 
@@ -100,18 +100,21 @@ class Flowing(Finishing):
             follow_links=follow_links,
         )
         chosen = by_class([image.label for image in folder.images], subset, self.validation_split)
+        images = [image for image, take in zip(folder.images, chosen, strict=True) if take]
         cuts = cut_folder(
             directory,
-            [image for image, take in zip(folder.images, chosen, strict=True) if take],
+            images,
             self.cutting,
             channels=_CHANNELS[color_mode],
             background=self.background,
             max_pixels=max_pixels,
             cache=parse_bytes(cache, name="cache"),
-            size=None if target_size is None else Size(target_size[1], target_size[0]),
+            size=_size(target_size),
             interpolation=interpolation,
             keep_aspect_ratio=keep_aspect_ratio,
         )
+        check_not_empty(len(cuts), len(images), cuts.patch, subset)
+        check_class_mode(class_mode, len(folder.classes))
         return DirectoryFlow(
             directory,
             folder,
@@ -141,7 +144,7 @@ class Flowing(Finishing):
         ignore_class_split: bool = False,
         subset: Subset = None,
         **loading: Any,
-    ) -> Flow:
+    ) -> ArrayFlow:
         """Patches of the images of an array; what belongs to an image belongs to each of its patches.
 
         Parameters
@@ -170,7 +173,9 @@ class Flowing(Finishing):
             ignore_class_split=ignore_class_split,
         )
         cuts = ArrayCuts(images.pixels, images.numbers, self.cutting)
-        return Flow(
+        check_not_empty(len(cuts), len(images.numbers), cuts.patch, subset)
+        return ArrayFlow(
+            cuts,
             self._generated(cuts, subset, seed := seed_of(seed)),
             targets.of(images.numbers[cuts.source]),
             batch_size=batch_size,
@@ -218,6 +223,9 @@ class Flowing(Finishing):
         if subset is not None:
             chosen = by_class(stored.sources.label.tolist(), subset, self.validation_split)
             stored = stored.subset(np.asarray(chosen, bool)[stored.source])
+        height, width, _ = stored.patch_shape
+        check_not_empty(len(stored), len(stored), Size(width, height), subset)
+        check_class_mode(class_mode, len(stored.classes))
         return SetFlow(
             stored,
             self._generated(
@@ -245,3 +253,13 @@ class Flowing(Finishing):
                 f"{stored.path}: holds patches of {Size(width, height)} px, patch_size is {self.cutting.patch}: leave "
                 f"patch_size out, for a data set is cut already"
             )
+
+
+def _size(target_size: Any) -> Size | None:
+    """A size, from Keras' order (height, width)."""
+    if target_size is None:
+        return None
+    if not isinstance(target_size, (tuple, list)) or len(target_size) != 2:
+        raise UsageError(f"target_size is {target_size!r}: expected (height, width), px")
+    height, width = (whole("target_size", length, 1, 2**31 - 1) for length in target_size)
+    return Size(width, height)

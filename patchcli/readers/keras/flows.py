@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.readers.arrays import PatchSet
-from patchcli.readers.cuts import Folder, FolderCuts
+from patchcli.readers.cuts import ArrayCuts, Folder, FolderCuts
 from patchcli.readers.keras.flow import Flow, Source, Targets
 
 
@@ -77,6 +77,22 @@ class DirectoryFlow(_Labelled):
     def n_decoded(self) -> int:
         """How often this process has decoded an image so far."""
         return self._cuts.decoded.n_decoded
+
+
+class ArrayFlow(Flow):
+    """Batches of patches cut from the images of an array.
+
+    Attributes
+    ----------
+    coords : int32 (n, 2)
+        (x, y) of each patch's top-left corner in its image, px.
+    source : int64 (n,)
+        Number of its image in the array.
+    """
+
+    def __init__(self, cuts: ArrayCuts, source: Source, targets: Targets, **others: Any) -> None:
+        super().__init__(source, targets, **others)
+        self.coords, self.source = cuts.coords, cuts.numbers[cuts.source]
 
 
 class SetFlow(_Labelled):

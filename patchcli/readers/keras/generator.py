@@ -8,7 +8,7 @@ from typing import Any
 from patchcli.errors import UsageError
 from patchcli.io.headers import parse_color
 from patchcli.readers.cuts import cutting_of
-from patchcli.readers.keras.flow import data_format_of
+from patchcli.readers.keras.arguments import data_format_of
 from patchcli.readers.keras.flowing import Flowing
 from patchcli.specs import Edge
 

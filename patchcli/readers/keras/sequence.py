@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from patchcli.readers.arrays import PatchSet
-from patchcli.readers.keras.flow import ClassMode, check_class_mode, data_format_of
+from patchcli.readers.keras.arguments import ClassMode, check_class_mode, data_format_of
 from patchcli.readers.keras.flows import SetFlow
 from patchcli.readers.samples import Path, Samples, augmentation, patches_of
 

@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from patchcli.errors import UsageError
 from patchcli.order import Rows
-from patchcli.readers.keras.flow import DataFormat, Targets
+from patchcli.readers.keras.arguments import DataFormat
+from patchcli.readers.keras.flow import Targets
+from patchcli.specs import Size
 
 Array = npt.NDArray[Any]
 Subset = Literal["training", "validation"] | None
@@ -39,6 +41,20 @@ def by_class(labels: Sequence[int], subset: Subset, validation_split: float) -> 
         chosen.append((seen[label] < n_validation[label]) == (subset == "validation"))
         seen[label] += 1
     return chosen
+
+
+def check_not_empty(n_patches: int, n_images: int, patch: Size, subset: Subset) -> None:
+    """Raise `UsageError` when there is nothing to show."""
+    if n_patches:
+        return
+    if not n_images:
+        of = (
+            f"the {subset} subset takes no image: another validation_split, or more images, "
+            if subset
+            else "no image: "
+        )
+        raise UsageError(f"nothing to show: {of}expected at least one")
+    raise UsageError(f"nothing to show: a patch of {patch} px is larger than every image; choose a smaller patch_size")
 
 
 @dataclass(frozen=True, eq=False)

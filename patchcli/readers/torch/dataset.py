@@ -15,7 +15,7 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.planes import channels_first
 from patchcli.readers.samples import Path, Samples, augmentation, patches_of
-from patchcli.specs import check_choice, check_whole
+from patchcli.specs import check_choice, whole
 
 Layout = Literal["chw", "hwc"]
 Transform = Callable[[Any], Any]
@@ -55,11 +55,10 @@ class Tensors:
         seed: int,
     ) -> None:
         check_choice("layout", layout, get_args(Layout))
-        check_whole("seed", seed, 0, 2**63 - 1)
-        self.patches = patches_of(patches, split)
-        self.layout, self.seed = layout, seed
+        self.patches, self.layout = patches_of(patches, split), layout
+        self.seed = whole("seed", seed, 0, 2**63 - 1)
         self.transform, self.target_transform = transform, target_transform
-        self._samples = Samples(self.patches, augmentation(augment, seed))
+        self._samples = Samples(self.patches, augmentation(augment, self.seed))
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -195,5 +194,4 @@ class PatchDataset(Tensors, Dataset[tuple[Any, Any]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Show the copies of another epoch from now on, in the workers too; `ShuffleWindow` does so by itself."""
-        check_whole("epoch", epoch, 0, 2**31 - 1)
-        self._shared.set(epoch)
+        self._shared.set(whole("epoch", epoch, 0, 2**31 - 1))

@@ -17,7 +17,7 @@ from patchcli.readers.samples import Path
 from patchcli.readers.states import check_state, state_of
 from patchcli.readers.torch.dataset import Layout, Shared, Tensors, Transform
 from patchcli.readers.torch.ranks import rank_of
-from patchcli.specs import check_switch, check_whole
+from patchcli.specs import check_switch, whole
 
 _LANES: Final = 16  # as many readers as divide it have each its own part of the files
 _RUN_BYTES: Final = 4 << 20
@@ -84,12 +84,10 @@ class PatchIterable(Tensors, IterableDataset[Any]):
             augment=augment,
             seed=seed,
         )
-        if batch_size is not None:
-            check_whole("batch_size", batch_size, 1, 2**31 - 1)
-        check_whole("buffer", buffer, 1, 2**31 - 1)
         for name, switch in (("shuffle", shuffle), ("even", even), ("drop_last", drop_last)):
             check_switch(name, switch)
-        self.batch_size, self.shuffle, self.buffer = batch_size, shuffle, buffer
+        self.batch_size = None if batch_size is None else whole("batch_size", batch_size, 1, 2**31 - 1)
+        self.shuffle, self.buffer = shuffle, whole("buffer", buffer, 1, 2**31 - 1)
         self.rank, self.world = rank_of(rank, world)
         self.even, self.drop_last = even, drop_last
         self._shared = Shared(0, 0)
@@ -136,9 +134,7 @@ class PatchIterable(Tensors, IterableDataset[Any]):
             Batches that this rank has taken already (patches, without `batch_size`), for the next iteration alone. When
             the loader has workers that do not persist, say the epoch before each iteration: new ones would begin there.
         """
-        check_whole("epoch", epoch, 0, 2**31 - 1)
-        check_whole("start", start, 0, 2**62)
-        self._shared.set(epoch, start)
+        self._shared.set(whole("epoch", epoch, 0, 2**31 - 1), whole("start", start, 0, 2**62))
         self._next = self._resumed = None
 
     def state_dict(self, taken: int | None = None) -> dict[str, Any]:

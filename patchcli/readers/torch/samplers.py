@@ -18,7 +18,7 @@ from patchcli.readers.states import check_state, state_of
 from patchcli.readers.torch.dataset import PatchDataset
 from patchcli.readers.torch.iterable import PatchIterable
 from patchcli.readers.torch.ranks import rank_of
-from patchcli.specs import check_switch, check_whole
+from patchcli.specs import check_switch, whole
 
 Weights = Mapping[int, float] | Sequence[float]
 Source = PatchSet | PatchDataset | PatchIterable | Path
@@ -46,10 +46,10 @@ class _Epochs(Sampler[int]):
     """An order of positions for each epoch, dealt to ranks, that can begin in its middle."""
 
     def __init__(self, source: Source, *, seed: int, rank: int | None, world: int | None, even: bool) -> None:
-        check_whole("seed", seed, 0, 2**63 - 1)
         check_switch("even", even)
         self._source = source if isinstance(source, PatchDataset) else None
-        self.patches, self.seed, self.even = _patches(source), seed, even
+        self.patches, self.even = _patches(source), even
+        self.seed = whole("seed", seed, 0, 2**63 - 1)
         self.rank, self.world = rank_of(rank, world)
         self._epoch, self._start = 0, 0
         self._at = (0, 0)
@@ -96,9 +96,8 @@ class _Epochs(Sampler[int]):
 
     def set_epoch(self, epoch: int, *, start: int = 0) -> None:
         """Say which epoch the next iteration shows, and how many of its positions this rank has seen before."""
-        check_whole("epoch", epoch, 0, 2**31 - 1)
-        check_whole("start", start, 0, 2**62)
-        self._epoch, self._start = self._at = epoch, start
+        self._at = whole("epoch", epoch, 0, 2**31 - 1), whole("start", start, 0, 2**62)
+        self._epoch, self._start = self._at
 
     def state_dict(self, taken: int | None = None) -> dict[str, Any]:
         """Where the present iteration stands, for `load_state_dict`.
@@ -165,9 +164,7 @@ class ShuffleWindow(_Epochs):
         super().__init__(patches, seed=seed, rank=rank, world=world, even=even)
         if block is None:
             block = max(1, _BLOCK_BYTES // self.patches.whole.facts.patch_bytes)
-        check_whole("block", block, 1, 2**31 - 1)
-        check_whole("window", window, 1, 2**31 - 1)
-        self.block, self.window = block, window
+        self.block, self.window = whole("block", block, 1, 2**31 - 1), whole("window", window, 1, 2**31 - 1)
 
     def _n(self) -> int:
         return len(self.patches)
@@ -205,8 +202,7 @@ class WeightedSampler(_Epochs):
         world: int | None = None,
     ) -> None:
         super().__init__(patches, seed=seed, rank=rank, world=world, even=True)
-        self.n_samples = len(self.patches) if n_samples is None else n_samples
-        check_whole("n_samples", self.n_samples, 0, 2**40)
+        self.n_samples = len(self.patches) if n_samples is None else whole("n_samples", n_samples, 0, 2**40)
         counts = np.bincount(self.patches.labels, minlength=len(self.patches.classes))
         self._shares = counts * _by_label(self.patches.class_weight() if weights is None else weights, len(counts))
         if self.n_samples and not self._shares.sum() > 0:
