@@ -33,7 +33,7 @@ class PatchcliError(Exception):
 
 
 class UsageError(PatchcliError, ValueError):
-    """Options that contradict each other or the images; nothing was decoded or written."""
+    """Options that contradict each other or the images; nothing was decoded or written. A ValueError, too."""
 
     exit_code = 2
 

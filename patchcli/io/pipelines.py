@@ -159,6 +159,8 @@ def _read(path: bytes, shown: str) -> Any:
         _check_events(yaml.parse(content, Loader=Loader), shown)
         loader = Loader(content)
         return _plain(loader.get_single_node(), loader, shown)
+    except UsageError:  # a ValueError too
+        raise
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(_not_yaml(error, content, shown)) from None
 
