@@ -1,4 +1,4 @@
-"""Times the readers for training beside h5py and albumentations: `make bench`.
+"""Times the readers for training beside h5py, albumentations and Keras: `make bench`.
 
 Programs take turns within a round, because a shared machine is faster now and slower then; ratios are taken within a
 round. Everything runs in this process, on one core but for the workers that are named.
@@ -10,9 +10,7 @@ import argparse
 import glob
 import itertools
 import os
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,9 +25,10 @@ from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 import patchcli
 import patchcli.torch as ours
-from bench.measure import PATCHCLI, say, spread, timed
+from bench.measure import PATCHCLI, say, timed
 from bench.naive_training import PIPELINES, Composed, SingleRows
 from bench.photos import copy_photos
+from bench.race import Program, race
 
 PATCH, OVERLAP, BATCH = 64, "0.5", 64
 """In px, of the side, and patches."""
@@ -46,7 +45,7 @@ KERAS = {
 }
 FLIPS = [{"HorizontalFlip": {"p": 0.5}}, {"VerticalFlip": {"p": 0.5}}]
 AUGMENT: dict[str, Any] = {"flips": FLIPS, "keras": KERAS, "photos": os.path.join("configs", "photos.yaml")}
-PARTS = ("random", "order", "memory", "augment")
+PARTS = ("random", "order", "memory", "augment", "keras")
 NOTE = """
 patches/s  median of the rounds; batches of 64. A DataLoader of several workers keeps them, and its first pass is not
            counted.
@@ -55,18 +54,9 @@ wanted     at least.
 h5py rows  a data set that opens the file in each process and reads one row at a time by h5py, as uint8 tensors.
 fancy      h5py indexed with the sorted rows of a batch.
 warm: the files are in the page cache. cold: they are not, and come from the disk. MB are 10^6 bytes.
+decoding   of each photo once, from the page cache: the first epoch does it too, later ones have the pixels.
 patchcli reads shards of the default size and checks every patch that it reads; h5py reads the same patches in one file.
 """
-
-
-@dataclass(frozen=True)
-class Program:
-    """Something that shows patches, and how many; compared with another of the same race."""
-
-    name: str
-    run: Callable[[], int]
-    against: str = ""
-    wanted: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +79,16 @@ def main() -> None:
     cv2.setNumThreads(1)
     os.makedirs("bench", exist_ok=True)
     with tempfile.TemporaryDirectory(dir="bench") as folder:
-        files = _cut(options, folder)
-        measure = {"random": _random, "order": _order, "memory": _memory, "augment": _augment}
-        for part in options.parts:
-            measure[part](files, options)
+        if set(options.parts) - {"keras"}:
+            files = _cut(options, folder)
+            measure = {"random": _random, "order": _order, "memory": _memory, "augment": _augment}
+            for part in options.parts:
+                if part in measure:
+                    measure[part](files, options)
+        if "keras" in options.parts:
+            from bench import training_keras  # after all forks: it starts threads
+
+            training_keras.measure(options.photos, folder, n_rounds=options.rounds, is_quick=options.quick)
     print(NOTE)
     if not os.listdir("bench"):
         os.rmdir("bench")
@@ -202,29 +198,6 @@ def _augment(files: Files, options: argparse.Namespace) -> None:
                 Program("PatchDataset, augment", _shuffled(patches, n_workers, n), "h5py rows, Compose"),
             )
             race(f"online augmentation, {name}: {n_workers} workers", programs, min(options.rounds, 5))
-
-
-def race(what: str, programs: Sequence[Program], n_rounds: int, *, before: Callable[[], None] | None = None) -> None:
-    """Let programs take turns, and print one line for each."""
-    took: dict[str, list[float]] = {program.name: [] for program in programs}  # seconds a patch
-    for number in range(-1, n_rounds):
-        for program in programs:
-            if number < 0:  # starts workers, opens files
-                program.run()
-                continue
-            say(f"{what}: round {number + 1} of {n_rounds}: {program.name}")
-            if before is not None:
-                before()
-            began = time.perf_counter()
-            n = program.run()
-            took[program.name].append((time.perf_counter() - began) / n)
-    say("")
-    print(f"\n{what}\n{'':26}{'patches/s':>10}  {'x':20}{'of':20}wanted")
-    for program in programs:
-        ratio = spread(took[program.against], took[program.name]) if program.against else ""
-        wanted = "" if program.wanted is None else f"{program.wanted:g}"
-        rate = 1 / statistics.median(took[program.name])
-        print(f"  {program.name:24}{rate:10,.0f}  {ratio:20}{program.against:20}{wanted}".rstrip(), flush=True)
 
 
 def _dataset(files: Files, **said: Any) -> Any:
