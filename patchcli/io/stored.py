@@ -90,6 +90,18 @@ class Shards:
             f"its XXH3-64 is {found[at]:016x}, expected {expected[at]:016x}: {self._whole.remedy}"
         )
 
+    def bring(self, row: int, n: int) -> None:
+        """Ask the system to read some consecutive rows from the disk by and by; nothing happens where it cannot."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        stop = min(row + n, self._whole.n_rows)
+        while row < stop:
+            k = int(self.of_rows(row))
+            end = min(stop, self._places[k].row_start + self._places[k].n_rows)
+            with contextlib.suppress(OSError, DamagedFile):  # said when it is read
+                self._shard(k).bring(row - self._places[k].row_start, end - row)
+            row = max(end, row + 1)
+
     def close(self) -> None:
         """Close all shards, each when its last reader is done; the next read opens what stands there then."""
         self._open, self._seen = _Open(), {}
@@ -159,6 +171,12 @@ class _Shard:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             self.closing.close()
+
+    def bring(self, row: int, n: int) -> None:
+        """Ask for some consecutive rows; those in compressed chunks are not known to be anywhere."""
+        if self.facts.offset is not None:
+            size = self.facts.patch_bytes
+            os.posix_fadvise(self.fd, self.facts.offset + row * size, n * size, os.POSIX_FADV_WILLNEED)
 
     def read(self, rows: Rows, targets: Rows, patches: npt.NDArray[Any]) -> None:
         """Read ascending rows into `patches[targets]`."""

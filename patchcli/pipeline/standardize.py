@@ -184,6 +184,9 @@ def fit(patches: Iterable[Array], standard: Standard) -> Statistics:
         moments += np.outer(flat_mean, flat_mean - totals / n)
         values, vectors = np.linalg.eigh(moments)
         scale = 1 / (np.sqrt(np.maximum(values, 0)) + standard.zca_epsilon / math.sqrt(n))
+        scale[: max(0, len(scale) - n)] = (
+            0  # n patches span n directions: of others nothing is known, as Keras' svd says
+        )
         whitening = (vectors * scale) @ vectors.T
     return Statistics(mean, std, whitening.astype(np.float32))
 

@@ -127,9 +127,12 @@ class Samples:
     def share(self) -> None:
         """Make ready to be read by several processes: they read the same files."""
 
-    def _scratch(self, n: int) -> Array:
+    def _scratch(self, n: int) -> Array | None:
         mine: Array | None = getattr(self._own, "scratch", None)
-        if mine is None or len(mine) < n:
+        if mine is None:  # the first time a shard is looked at before memory is taken for what an index claims
+            self._own.scratch = np.empty((0, *self.shape), self.patches.dtype)
+            return None
+        if len(mine) < n:
             mine = self._own.scratch = np.empty((n, *self.shape), self.patches.dtype)
         return mine[:n]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Protocol
 
 import keras
@@ -153,7 +156,10 @@ class Flow(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         """Move on to the next epoch; Keras calls this after each."""
-        if not _is_before_the_first():
+        adapter = sys._getframe(1)
+        if _is_reset(adapter.f_back):  # before the first epoch, after a look at its first batch perhaps
+            _forget(getattr(adapter.f_locals.get("self"), "enqueuer", None))
+        else:
             self.set_epoch(self.epoch + 1)
 
     def set_epoch(self, epoch: int, *, start: int = 0) -> None:
@@ -238,8 +244,13 @@ class Flow(keras.utils.PyDataset):
         return values.astype(kind) if self.class_mode == "binary" else values
 
 
-def _is_before_the_first() -> bool:
-    """Whether Keras says that an epoch has ended before the first began: `fit` resets its iterator, which says so."""
-    adapter = sys._getframe(2)  # nothing else tells the two calls apart
-    above = adapter.f_back
-    return above is not None and above.f_code.co_name == "reset" and above.f_globals["__name__"].startswith("keras.")
+def _is_reset(caller: FrameType | None) -> bool:
+    """Whether `fit` resets its iterator, which says that an epoch has ended when none has begun: nothing else tells."""
+    return caller is not None and caller.f_code.co_name == "reset" and caller.f_globals["__name__"].startswith("keras.")
+
+
+def _forget(enqueuer: Any) -> None:
+    """Let go of batches that workers made for that look: Keras would give them again, before the first epoch's own."""
+    with contextlib.suppress(AttributeError, queue.Empty):
+        while True:
+            enqueuer.ready_queue.get_nowait()

@@ -103,11 +103,16 @@ class Together(list[Pair]):
 
     def __init__(self, patches: torch.Tensor, labels: npt.NDArray[np.int64]) -> None:
         super().__init__(map(Pair, zip(patches.unbind(0), labels.tolist(), strict=True)))
-        self.patches, self.labels = patches, labels
+        self.patches, self.labels, self._made = patches, labels, tuple(self)
+
+    @property
+    def is_as_made(self) -> bool:
+        """Whether nobody has put other pairs into the list since, or taken some out."""
+        return len(self) == len(self._made) and all(map(operator.is_, self, self._made))
 
 
 def _collated(batch: list[Pair], *, collate_fn_map: object = None) -> Any:  # noqa: ARG001 - torch calls it so
-    if isinstance(batch, Together):
+    if isinstance(batch, Together) and batch.is_as_made:
         return [batch.patches, torch.from_numpy(batch.labels)]
     return default_collate(list(map(tuple, batch)))
 

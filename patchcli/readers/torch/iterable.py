@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from patchcli.errors import UsageError
 from patchcli.order import braided, dealt, interleaved, lanes, runs
+from patchcli.readers.ahead import Ahead
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.samples import Path
 from patchcli.readers.states import check_state, state_of
@@ -116,9 +117,12 @@ class PatchIterable(Tensors, IterableDataset[Any]):
             yield from self._singly(mine, epoch)
             return
         batches = self._batches(epoch, self.batch_size)
-        for k in mine:
+        chosen = [batches[k * self.world + self.rank] for k in mine]
+        ahead = Ahead(self.patches, np.concatenate(chosen or [np.empty(0, np.int64)]))
+        for turn, (k, positions) in enumerate(zip(mine, chosen, strict=True)):
+            ahead.reach(turn * self.batch_size)
             self._next = epoch, k + step
-            yield self._together(batches[k * self.world + self.rank], epoch)
+            yield self._together(positions, epoch)
 
     @property
     def epoch(self) -> int:
@@ -202,10 +206,12 @@ class PatchIterable(Tensors, IterableDataset[Any]):
 
     def _singly(self, numbers: range, epoch: int) -> Iterator[Any]:
         order = interleaved(self._lanes(epoch)) if self.shuffle else np.arange(len(self.patches))
+        order = order[np.asarray(numbers, np.int64) * self.world + self.rank]
+        ahead = Ahead(self.patches, order)
         for begin in range(0, len(numbers), _READ_TOGETHER):
-            mine = numbers[begin : begin + _READ_TOGETHER]
-            positions = order[np.asarray(mine, np.int64) * self.world + self.rank]
-            for k, pair in zip(mine, self.pairs(positions, epoch), strict=True):
+            ahead.reach(begin)
+            span = slice(begin, begin + _READ_TOGETHER)
+            for k, pair in zip(numbers[span], self.pairs(order[span], epoch), strict=True):
                 self._next = epoch, k + numbers.step
                 yield pair
 

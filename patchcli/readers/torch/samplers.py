@@ -12,6 +12,7 @@ from torch.utils.data import Sampler
 
 from patchcli.errors import UsageError
 from patchcli.order import Rows, dealt, runs, weighted, windowed
+from patchcli.readers.ahead import Ahead
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.samples import Path, patches_of
 from patchcli.readers.states import check_state, state_of
@@ -24,6 +25,7 @@ Weights = Mapping[int, float] | Sequence[float]
 Source = PatchSet | PatchDataset | PatchIterable | Path
 
 _BLOCK_BYTES: Final = 1 << 20
+_BETWEEN: Final = 16  # patches between two looks ahead
 
 
 def class_weights(patches: Source) -> torch.Tensor:
@@ -44,6 +46,8 @@ def _patches(source: Source) -> PatchSet:
 
 class _Epochs(Sampler[int]):
     """An order of positions for each epoch, dealt to ranks, that can begin in its middle."""
+
+    _is_local = False  # whether what comes soon stands in a few places
 
     def __init__(self, source: Source, *, seed: int, rank: int | None, world: int | None, even: bool) -> None:
         check_switch("even", even)
@@ -76,7 +80,11 @@ class _Epochs(Sampler[int]):
             self._source.set_epoch(epoch)
         order = self._order(epoch)
         first = self._begin(order)
-        for taken, position in enumerate(order[first + start : first + len(self)].tolist(), start + 1):
+        mine = order[first + start : first + len(self)]
+        ahead = Ahead(self.patches, mine) if self._is_local else None
+        for taken, position in enumerate(mine.tolist(), start + 1):
+            if ahead is not None and taken % _BETWEEN == 0:
+                ahead.reach(taken - start)
             self._at = epoch, taken
             yield position
 
@@ -150,6 +158,8 @@ class ShuffleWindow(_Epochs):
     >>> DataLoader(ds, batch_size=64, sampler=ShuffleWindow(ds), num_workers=2)   # doctest: +SKIP
     """
 
+    _is_local = True
+
     def __init__(
         self,
         patches: Source,
@@ -168,6 +178,9 @@ class ShuffleWindow(_Epochs):
 
     def _n(self) -> int:
         return len(self.patches)
+
+    def _what(self) -> str:
+        return f"{super()._what()}, blocks of {self.block} in windows of {self.window}"
 
     def _order(self, epoch: int) -> Rows:
         bounds = runs([0, len(self.patches)], self.block)
@@ -210,6 +223,9 @@ class WeightedSampler(_Epochs):
 
     def _n(self) -> int:
         return self.n_samples
+
+    def _what(self) -> str:
+        return f"{super()._what()}, {self.n_samples} by shares {np.round(self._shares, 9).tolist()}"
 
     def _order(self, epoch: int) -> Rows:
         return weighted(self.patches.labels, self._shares, self.n_samples, seed=self.seed, epoch=epoch)

@@ -1,0 +1,49 @@
+"""What an order needs soon, asked for in time: the system reads it while the present is being used.
+
+Cold files are read in a shuffled order at about the speed of reading from end to end; without, at a third of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from patchcli.order import Rows
+from patchcli.readers.arrays import PatchSet
+
+_PIECE_BYTES: Final = 128 << 10
+"""The kernel brings no more at a call than the device's readahead."""
+
+_HORIZON_BYTES: Final = 32 << 20
+
+
+class Ahead:
+    """Asks for the patches of an order, piece by piece of the files, a little before they are read.
+
+    Pieces are asked for evenly, in the order in which they are needed first, and each once.
+
+    Parameters
+    ----------
+    patches : PatchSet
+    order : int64 (n,)
+        Positions as they will be read.
+    """
+
+    def __init__(self, patches: PatchSet, order: Rows) -> None:
+        patch_bytes = patches.whole.facts.patch_bytes
+        self._shards = patches.whole.shards
+        self._per_piece = max(1, _PIECE_BYTES // patch_bytes)
+        self._horizon = max(1, _HORIZON_BYTES // patch_bytes)
+        pieces, first = np.unique(patches.rows[order] // self._per_piece, return_index=True)
+        self._pieces = pieces[np.argsort(first, kind="stable")]
+        self._asked = 0
+
+    def reach(self, place: int) -> None:
+        """Say which place of the order comes next."""
+        due = -(-(place + self._horizon) // self._per_piece)
+        if due <= self._asked:
+            return
+        for piece in self._pieces[self._asked : due].tolist():
+            self._shards.bring(piece * self._per_piece, self._per_piece)
+        self._asked = due
