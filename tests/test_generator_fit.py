@@ -19,7 +19,6 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("keras") is None, reaso
 TRAINING = """
 import json, sys
 import keras
-import numpy as np
 from patchcli.keras import PatchImageDataGenerator
 
 def losses(root, workers, processes):
@@ -36,8 +35,6 @@ def losses(root, workers, processes):
         layers.Input((32, 32, 3)), layers.Conv2D(4, 5), layers.GlobalAveragePooling2D(), layers.Dense(4, "softmax")
     ])
     model.compile(keras.optimizers.SGD(0.1), "categorical_crossentropy", metrics=["accuracy"])
-    # Keras looks at a batch of a flow to build a model, and then shows what its workers have fetched meanwhile again
-    model.train_on_batch(np.zeros((2, 32, 32, 3)), np.eye(4)[:2])
     epochs = []
     noting = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(training.epoch))
     history = model.fit(
@@ -122,7 +119,10 @@ def told(script: str, folder: Path, *arguments: object, backend: str, seconds: f
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch", "tensorflow"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=SLOW), pytest.param("tensorflow", marks=SLOW)])
 def test_models_learn_the_same_whatever_the_workers(root: Path, tmp_path: Path, backend: str) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed: Keras cannot train with it")

@@ -220,6 +220,12 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "split without fraction": ({}, {"subset": "validation"}, "validation_split"),
     "save format": ({}, {"save_to_dir": ".", "save_format": "docx"}, "docx"),
     "target size": ({}, {"target_size": (64,)}, "target_size"),
+    "one target size": ({}, {"target_size": 64}, "target_size"),
+    "no target size": ({}, {"target_size": (0, 64)}, "target_size"),
+    "words for a size": ({}, {"target_size": ("a", 64)}, "target_size"),
+    "part of a pixel": ({}, {"target_size": (64.5, 64)}, "target_size"),
+    "dtype": ({"dtype": "foo"}, {}, "foo"),
+    "no image for validation": ({"validation_split": 0.1}, {"subset": "validation"}, "validation"),
     "class mode": ({}, {"class_mode": "raw"}, "raw"),
     "class twice": ({}, {"classes": ["brick", "brick"]}, "brick"),
 }
@@ -515,6 +521,20 @@ def test_arrays_are_cut_too(make: Make) -> None:
     (x, ages), y = make(stride=20).flow((images, np.array([30, 40])), np.array([5, 7]), batch_size=16, seed=0)[0]
     assert np.array_equal(ages, np.where(y == 5, 30, 40))
     assert y.tolist() != sorted(y.tolist())
+
+
+def test_arrays_smaller_than_a_patch(make: Make) -> None:
+    with pytest.raises(UsageError, match="32"):
+        make().flow(np.zeros((3, 31, 40, 3)))
+
+
+def test_fit_on_other_patches_is_told(make: Make) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
+    for options, fitted in (({"zca_whitening": True}, images[:, :8, :8]), ({}, images[..., :1])):
+        generator = make(**{"featurewise_center": True} | options)
+        generator.fit(fitted)
+        with pytest.raises(UsageError, match="fit"):
+            generator.flow(images)[0]
 
 
 # --- what is decoded, held and repeated
