@@ -96,7 +96,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.training", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7, help="passes of each program (default: 7)")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="turns of each program (default: 7; short ones three times as many)"
+    )
     parser.add_argument("--megabytes", type=float, default=500, help="size of the data set, about (default: 500)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="only these")
     parser.add_argument("--photos", metavar="TREE", help="class folders with photos of your own")
@@ -104,9 +106,9 @@ def _options() -> argparse.Namespace:
         "--quick", action="store_true", help="one round, each photo once: whether it runs, not how fast"
     )
     options = parser.parse_args()
-    options.augmented = 100 * BATCH
+    options.augmented, options.turn = 100 * BATCH, 150 * BATCH
     if options.quick:
-        options.rounds, options.megabytes, options.augmented = 1, 0, 4 * BATCH
+        options.rounds, options.megabytes, options.augmented, options.turn = 1, 0, 4 * BATCH, 20 * BATCH
     return options
 
 
@@ -126,26 +128,27 @@ def _cut(options: argparse.Namespace, folder: str) -> Files:
 def _random(files: Files, options: argparse.Namespace) -> None:
     """Random batches, warm."""
     _prepare([files.one, *files.parts], is_cold=False)
-    patches = patchcli.open(files.sharded)
+    whole = patchcli.open(files.sharded)
     seeds = itertools.count()
 
     def batches() -> list[Any]:
-        shuffled = np.random.default_rng(next(seeds)).permutation(len(patches))
-        return [shuffled[start : start + BATCH] for start in range(0, len(shuffled), BATCH)]
+        shuffled = np.random.default_rng(next(seeds)).permutation(len(whole))
+        return [shuffled[start : start + BATCH] for start in range(0, min(len(shuffled), options.turn), BATCH)]
 
     with h5py.File(files.one) as file:
         stored = file["patches"]
         arrays = (
             Program("h5py fancy", lambda: sum(len(stored[np.sort(rows)]) for rows in batches())),
-            Program("ps[rows]", lambda: sum(len(patches[rows]) for rows in batches()), "h5py fancy", 10),
+            Program("ps[rows]", lambda: sum(len(whole[rows]) for rows in batches()), "h5py fancy", 10),
         )
-        race("random batches, warm: arrays", arrays, options.rounds)
+        race("random batches, warm: arrays", arrays, 3 * options.rounds)
     for layout, n_workers, wanted in (("chw", 0, 3), ("hwc", 0, None), ("chw", 2, 3)):
+        patches = _dataset(files, layout=layout)
         programs = (
-            Program("h5py rows", _shuffled(SingleRows(files.one, layout), n_workers)),
-            Program("PatchDataset", _shuffled(_dataset(files, layout=layout), n_workers), "h5py rows", wanted),
+            Program("h5py rows", _shuffled(SingleRows(files.one, layout), n_workers, options.turn)),
+            Program("PatchDataset", _shuffled(patches, n_workers, options.turn), "h5py rows", wanted),
         )
-        race(f"random batches, warm: DataLoader, {layout}, {n_workers} workers", programs, options.rounds)
+        race(f"random batches, warm: DataLoader, {layout}, {n_workers} workers", programs, 3 * options.rounds)
 
 
 def _order(files: Files, options: argparse.Namespace) -> None:

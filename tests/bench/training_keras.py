@@ -100,7 +100,7 @@ def _cut(paths: Sequence[str], folder: str) -> int:
 def _decode(paths: Sequence[str], n: int) -> int:
     for path in paths:
         with open(path, "rb") as file:
-            simplejpeg.decode_jpeg(file.read())
+            simplejpeg.decode_jpeg(file.read(), "RGB", fastdct=False, fastupsample=False)  # as Pillow does, bit for bit
     return n
 
 
