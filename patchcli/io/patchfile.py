@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import h5py
@@ -20,6 +21,7 @@ from patchcli.io import h5
 from patchcli.io.guard.anatomy import check_structure
 from patchcli.io.guard.chunks import codec_of, read_chunk
 from patchcli.io.guard.settings import checked_settings
+from patchcli.io.kept_chunks import KeptChunks
 from patchcli.records import SkipKind, Skipped, show
 from patchcli.summaries import made_by
 
@@ -219,8 +221,8 @@ def iterate_chunks(file: h5py.File, facts: Facts) -> Iterator[tuple[range, npt.N
         yield rows, _chunk(pixels, facts, start, rows)
 
 
-def read_rows(file: h5py.File, facts: Facts, rows: Sequence[int]) -> npt.NDArray[Any]:
-    """Compressed patches by ascending row, duplicates allowed: (k, H, W, C). Each chunk is decompressed once.
+def read_rows(file: h5py.File, facts: Facts, rows: Sequence[int], kept: KeptChunks) -> npt.NDArray[Any]:
+    """Compressed patches by ascending row, duplicates allowed: (k, H, W, C). Each chunk is decompressed once at most.
 
     Raises
     ------
@@ -233,7 +235,7 @@ def read_rows(file: h5py.File, facts: Facts, rows: Sequence[int]) -> npt.NDArray
     done, n = 0, pixels.chunks[0]
     for number, group in itertools.groupby(rows, lambda row: row // n):
         wanted = list(group)
-        chunk = _chunk(pixels, facts, number * n, wanted)
+        chunk = kept.get((facts.path, number), partial(_chunk, pixels, facts, number * n, wanted))
         patches[done : done + len(wanted)] = chunk[np.subtract(wanted, number * n)]
         done += len(wanted)
     return patches

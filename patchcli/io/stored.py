@@ -8,7 +8,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.errors import DamagedFile
+from patchcli.io.kept_chunks import WINDOW_BYTES, KeptChunks
 from patchcli.io.listed import ListedShard, files_with_pixels
 from patchcli.io.patchfile import Facts, opened, read_exactly, read_rows
 from patchcli.io.shard import digests
@@ -50,7 +51,8 @@ class Shards:
         self._whole = whole
         self._places = files_with_pixels(whole, tables)
         self._row_start = np.array([place.row_start for place in self._places], np.int64)
-        self._open = _Open()
+        self._budget = 0
+        self._open = _Open(0)
         self._seen: dict[int, tuple[tuple[int, ...], Facts]] = {}
 
     def read(self, rows: Rows, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
@@ -90,6 +92,12 @@ class Shards:
             f"its XXH3-64 is {found[at]:016x}, expected {expected[at]:016x}: {self._whole.remedy}"
         )
 
+    def keep_chunks(self) -> None:
+        """Keep compressed chunks for a while, for who reads in windows: 96 MiB of them in each process."""
+        if not self._budget:
+            self._budget = WINDOW_BYTES
+            self.close()
+
     def bring(self, row: int, n: int) -> None:
         """Ask the system to read some consecutive rows from the disk by and by; nothing happens where it cannot."""
         if not hasattr(os, "posix_fadvise"):
@@ -104,7 +112,7 @@ class Shards:
 
     def close(self) -> None:
         """Close all shards, each when its last reader is done; the next read opens what stands there then."""
-        self._open, self._seen = _Open(), {}
+        self._open, self._seen = _Open(self._budget), {}
 
     def of_rows(self, rows: Any) -> Rows:
         """Number of the shard of each row, in the order of the list of shards; int64, of the shape of `rows`."""
@@ -126,9 +134,10 @@ class Shards:
     def _shard(self, k: int) -> _Shard:
         here = self._open
         if here.pid != os.getpid():  # the lock may be held by a thread that fork left behind
-            here = self._open = _Open()
+            here = self._open = _Open(self._budget)
         with here.lock:
             shard = here.shards.pop(k, None) or self._opened(k)
+            shard.kept = here.kept
             here.shards[k] = shard
             if len(here.shards) > _MOST_OPEN:
                 here.shards.pop(next(iter(here.shards)))
@@ -152,10 +161,11 @@ class Shards:
 class _Open:
     """The shards that are open in one process, the least recently used first."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int) -> None:
         self.pid = os.getpid()
         self.lock = threading.Lock()
         self.shards: dict[int, _Shard] = {}
+        self.kept = KeptChunks(budget)
 
 
 @dataclass(eq=False)
@@ -167,6 +177,7 @@ class _Shard:
     file: Any = None
     fd: int = -1
     identity: tuple[int, ...] = ()
+    kept: KeptChunks = field(default_factory=lambda: KeptChunks(0))
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
@@ -182,7 +193,7 @@ class _Shard:
         """Read ascending rows into `patches[targets]`."""
         try:
             if self.facts.offset is None:
-                patches[targets] = read_rows(self.file, self.facts, rows.tolist())
+                patches[targets] = read_rows(self.file, self.facts, rows.tolist(), self.kept)
             else:
                 self._read_past_hdf5(self.facts.offset, rows, targets, patches.reshape(-1).view(np.uint8).data)
         except DamagedFile as error:

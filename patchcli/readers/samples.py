@@ -84,6 +84,7 @@ class Samples:
 
     def __init__(self, patches: PatchSet, spec: AugmentSpec | None = None) -> None:
         self.patches = patches
+        patches.whole.shards.keep_chunks()
         self.shape, self.dtype = patches.patch_shape, patches.dtype
         self._prepared: Prepared | None = None
         if spec is not None:
@@ -156,5 +157,6 @@ class Samples:
     def __setstate__(self, state: dict[str, Any]) -> None:
         known = state.pop("_known")
         self.__dict__.update(state)
+        self.patches.whole.shards.keep_chunks()
         self._own = threading.local()
         self._prepared = None if known is None else Prepared(self.patches.whole, *known)
