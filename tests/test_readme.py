@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from demo_images import arrange
 
 COMMANDS = ("extract", "augment", "inspect")
+FRAMEWORK = re.compile(r"import patchcli\.(keras|torch|tensorflow)")
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -60,10 +62,40 @@ def test_the_pipeline_example_runs(here: Path) -> None:
 def test_the_python_example_runs(here: Path) -> None:
     for block in blocks("console")[:2]:
         assert patchcli(block.partition("\n")[0].removeprefix("$ "), here).returncode == 0
-    assert len(blocks("python")) == 3
-    example = "\n".join(blocks("python")) + "\nassert ps[[5, 2, 2]].shape == (3, 128, 128, 3)\n"
+    plain = [block for block in blocks("python") if not FRAMEWORK.search(block)]
+    assert len(plain) == 3
+    example = "\n".join(plain) + "\nassert ps[[5, 2, 2]].shape == (3, 128, 128, 3)\n"
     done = subprocess.run([sys.executable, "-W", "error", "-c", example], cwd=here, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+MODEL = """
+import keras
+model = keras.Sequential([keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)])
+model.compile("adam", "mse")
+"""
+CHECKS = {
+    "keras": (MODEL, "assert [part.shape for part in train[0]] == [(32, 64, 64, 1), (32, 3)]; assert train.epoch == 3"),
+    "torch": ("", "assert tuple(x.shape[1:]) == (3, 128, 128) and str(x.dtype) == 'torch.uint8'; assert ds.epoch == 1"),
+}
+
+
+@pytest.mark.parametrize("framework", CHECKS)
+def test_the_training_examples_run(here: Path, framework: str) -> None:
+    pytest.importorskip({"keras": "jax"}.get(framework, framework), reason=f"{framework} cannot be run here")
+    arrange(str(here / "demo"), "textures")
+    assert patchcli(blocks("console")[0].partition("\n")[0].removeprefix("$ "), here).returncode == 0
+    (block,) = (block for block in blocks("python") if f"import patchcli.{framework}" in block)
+    before, after = CHECKS[framework]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{before}\n{block}\n{after}"],
+        cwd=here,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_nothing_is_left_to_be_filled_in() -> None:
