@@ -166,6 +166,14 @@ def test_rows_stay_within_the_buffer(said: dict[str, Any], more: int) -> None:
             assert np.all(np.diff(run) == 1)
 
 
+@pytest.mark.parametrize("buffer", [1, 2, 20, 4096])
+def test_a_buffer_against_the_obvious(buffer: int) -> None:
+    (lane,) = order.lanes(np.array([0, 5000]), np.zeros(1, np.int64), 1, seed=3, epoch=2, buffer=buffer)
+    chance = order.chances(5000, seed=3, epoch=2, what="row").tolist()
+    assert lane.tolist() == sorted(range(5000), key=lambda row: row + chance[row] / 2**64 * buffer)
+    assert np.abs(lane - np.arange(5000)).max() <= buffer
+
+
 def test_lanes_depend_on_seed_and_epoch() -> None:
     said: dict[str, Any] = {"bounds": order.runs([0, 640], 10), "spans": np.zeros(64, np.int64), "n_lanes": 16}
     found = {
