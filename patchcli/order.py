@@ -173,6 +173,8 @@ def weighted(labels: npt.NDArray[np.int64], shares: npt.NDArray[np.float64], n: 
     -------
     int64 (n,)
     """
+    if not n:
+        return np.empty(0, np.int64)
     counts = np.bincount(labels, minlength=len(shares))
     wanted = _apportioned(np.where(counts > 0, shares, 0.0), n, seed=seed, epoch=epoch)
     by_label = np.lexsort((chances(len(labels), seed=seed, epoch=epoch, what="row"), labels))

@@ -31,6 +31,7 @@ class Finishing:
     mean, std : float array or None
         Per channel, with axes of length 1 for height and width, as Keras has them; after `fit`.
     zca_whitening_matrix : float32 (D, D) or None
+        For patches (H, W, C) as flat vectors, with channels first too.
     """
 
     def __init__(

@@ -111,18 +111,9 @@ class PatchIterable(Tensors, IterableDataset[Any]):
         if self._resumed is not None:  # one worker's own state: it has counted the others in
             epoch, first = self._resumed
             self._resumed = None
-        self._next = epoch, first
+        self._next = epoch, first  # now, not with the first batch: a loader asks for the state before that
         mine = range(first, len(self), step)
-        if self.batch_size is None:
-            yield from self._singly(mine, epoch)
-            return
-        batches = self._batches(epoch, self.batch_size)
-        chosen = [batches[k * self.world + self.rank] for k in mine]
-        ahead = Ahead(self.patches, np.concatenate(chosen or [np.empty(0, np.int64)]))
-        for turn, (k, positions) in enumerate(zip(mine, chosen, strict=True)):
-            ahead.reach(turn * self.batch_size)
-            self._next = epoch, k + step
-            yield self._together(positions, epoch)
+        return self._singly(mine, epoch) if self.batch_size is None else self._batchwise(mine, epoch, self.batch_size)
 
     @property
     def epoch(self) -> int:
@@ -203,6 +194,15 @@ class PatchIterable(Tensors, IterableDataset[Any]):
         length = max(1, min(_RUN_BYTES // self.patches.whole.facts.patch_bytes, n // (4 * _LANES)))
         bounds = runs([0, *changes.tolist(), n] if n else [0], length)
         return bounds, np.unique(shard[bounds[:-1]], return_inverse=True)[1]
+
+    def _batchwise(self, numbers: range, epoch: int, size: int) -> Iterator[Any]:
+        batches = self._batches(epoch, size)
+        chosen = [batches[k * self.world + self.rank] for k in numbers]
+        ahead = Ahead(self.patches, np.concatenate(chosen or [np.empty(0, np.int64)]))
+        for turn, (k, positions) in enumerate(zip(numbers, chosen, strict=True)):
+            ahead.reach(turn * size)
+            self._next = epoch, k + numbers.step
+            yield self._together(positions, epoch)
 
     def _singly(self, numbers: range, epoch: int) -> Iterator[Any]:
         order = interleaved(self._lanes(epoch)) if self.shuffle else np.arange(len(self.patches))

@@ -78,6 +78,9 @@ class _Epochs(Sampler[int]):
         self._epoch, self._start = epoch + 1, 0  # unless the user says otherwise, the next iteration is the next epoch
         if self._source is not None:
             self._source.set_epoch(epoch)
+        return self._positions(epoch, start)
+
+    def _positions(self, epoch: int, start: int) -> Iterator[int]:
         order = self._order(epoch)
         first = self._begin(order)
         mine = order[first + start : first + len(self)]
