@@ -435,3 +435,31 @@ def test_memory_for_each_file_is_bounded(many_files: tuple[Path, int]) -> None:
     assert len(found.images) == n
     assert (highest - before) / n < BYTES_PER_FILE
     assert (after - before) / n < BYTES_PER_FILE / 4
+
+
+def test_links_may_lead_anywhere_when_they_are_followed(tree: Tree, tmp_path: Path) -> None:
+    root = tree("cat/real.png", "dog/deep/also.png")
+    (tmp_path / "far/below").mkdir(parents=True)
+    (tmp_path / "far/below/a.png").write_bytes((root / "cat/real.png").read_bytes())
+    os.mkfifo(tmp_path / "far" / "pipe")
+    for name, target in {
+        "cat/file.png": "../../far/below/a.png",
+        "cat/folder": "../../far",
+        "cat/round": "../cat",
+        "cat/broken.png": "nothing",
+        "bird": "../far",
+    }.items():
+        os.symlink(target, root / name)
+    found = scan(os.fsencode(root), max_pixels=MAX_PIXELS, follow_links=True)
+    assert found.classes == (b"bird", b"cat", b"dog")
+    assert paths(found) == [
+        b"bird/below/a.png",
+        b"cat/file.png",
+        b"cat/folder/below/a.png",
+        b"cat/real.png",
+        b"dog/deep/also.png",
+    ]
+    left_out = {path: reason for path, (_, reason) in reasons(found).items()}
+    assert left_out[b"cat/round"] == "link to a folder that was listed already"
+    assert left_out[b"cat/broken.png"] == "broken link"
+    assert left_out[b"bird/pipe"] == left_out[b"cat/folder/pipe"] == "not a regular file"

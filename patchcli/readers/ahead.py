@@ -16,12 +16,14 @@ _PIECE_BYTES: Final = 128 << 10
 """The kernel brings no more at a call than the device's readahead."""
 
 _HORIZON_BYTES: Final = 32 << 20
+_SOON: Final = 64
+"""Patches from here on of which every piece has been asked for, though that be many at once."""
 
 
 class Ahead:
     """Asks for the patches of an order, piece by piece of the files, a little before they are read.
 
-    Pieces are asked for evenly, in the order in which they are needed first, and each once.
+    Pieces are asked for in the order in which they are needed first, each once, and evenly where there is time.
 
     Parameters
     ----------
@@ -36,12 +38,14 @@ class Ahead:
         self._per_piece = max(1, _PIECE_BYTES // patch_bytes)
         self._horizon = max(1, _HORIZON_BYTES // patch_bytes)
         pieces, first = np.unique(patches.rows[order] // self._per_piece, return_index=True)
-        self._pieces = pieces[np.argsort(first, kind="stable")]
+        in_turn = np.argsort(first, kind="stable")
+        self._pieces, self._first = pieces[in_turn], first[in_turn]
         self._asked = 0
 
     def reach(self, place: int) -> None:
         """Say which place of the order comes next."""
-        due = -(-(place + self._horizon) // self._per_piece)
+        soon = int(np.searchsorted(self._first, place + _SOON, side="right"))
+        due = max(soon, (place + self._horizon) // self._per_piece)
         if due <= self._asked:
             return
         for piece in self._pieces[self._asked : due].tolist():
