@@ -153,6 +153,24 @@ def test_torch_own_ways_to_take_parts(sharded: Path) -> None:
         assert batch[1].tolist() == [y for _, y in expected]
 
 
+def test_batches_that_were_changed_in_place_are_collated_as_they_are(sharded: Path) -> None:
+    ds = patchcli.torch.PatchDataset(sharded)
+
+    def collate(batch: list[Any]) -> Any:
+        batch[3] = (torch.zeros_like(batch[3][0]), 9)
+        batch.append(batch[0])
+        del batch[8:-1]
+        return torch.utils.data.default_collate(batch)
+
+    x, y = next(iter(torch.utils.data.DataLoader(ds, batch_size=16, collate_fn=collate)))
+    assert x.shape[0] == len(y) == 9
+    assert not x[3].any()
+    assert y.tolist() == [*ds.labels[:3].tolist(), 9, *ds.labels[4:8].tolist(), ds.labels[0]]
+    assert torch.equal(x[8], x[0])
+    x, y = torch.utils.data.default_collate(ds.__getitems__(range(10))[2:5])
+    assert torch.equal(x, torch.stack([ds[index][0] for index in (2, 3, 4)]))
+
+
 def test_on_another_default_device(cut: Path) -> None:
     with torch.device("meta"):
         ds = patchcli.torch.PatchDataset(cut, augment=KERAS)
@@ -265,8 +283,9 @@ def test_how_many_copies_changes_nothing(cut: Path) -> None:
 
 
 @pytest.mark.parametrize("augment", [KERAS, CONFIGS / "histology.yaml"], ids=["keras", "albumentations"])
-def test_threads_read_as_one_does(sharded: Path, augment: object) -> None:
-    ds = patchcli.torch.PatchDataset(sharded, augment=augment)
+@pytest.mark.parametrize("kind", ["shards", "compressed"])
+def test_threads_read_as_one_does(sharded: Path, cut_sharded: Path, kind: str, augment: object) -> None:
+    ds = patchcli.torch.PatchDataset(sharded if kind == "shards" else cut_sharded, augment=augment)
     asked = [np.random.default_rng(number).integers(0, len(ds), 12).tolist() for number in range(40)]
 
     def read(indices: list[int]) -> Any:

@@ -44,6 +44,10 @@ def test_workers_give_the_batches_of_one_process(sharded: Path, method: str, cou
     run("same", sharded, method, counts)
 
 
+def test_workers_decompress(cut_sharded: Path) -> None:
+    run("same", cut_sharded, "fork", "2")
+
+
 def test_an_epoch_goes_on_with_other_workers(sharded: Path) -> None:
     run("resume", sharded)
 
@@ -51,6 +55,11 @@ def test_an_epoch_goes_on_with_other_workers(sharded: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("torchdata") is None, reason="torchdata is not installed")
 def test_stateful_loaders_go_on_where_they_stood(sharded: Path) -> None:
     run("stateful", sharded)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchdata") is None, reason="torchdata is not installed")
+def test_stateful_loaders_go_on_from_the_begin(sharded: Path) -> None:
+    run("stateful_early", sharded)
 
 
 def test_a_truncated_shard_is_named_out_of_a_worker(tmp_path: Path) -> None:

@@ -131,6 +131,41 @@ def stateful(path: str) -> None:
             assert seen(loader) == expected[1], told
 
 
+def stateful_early(path: str) -> None:
+    """So it does at the begin of an epoch: what a worker saw before, or what its start knew, is not in its state."""
+    StatefulDataLoader = importlib.import_module("torchdata.stateful_dataloader").StatefulDataLoader  # noqa: N806
+    expected = []
+    for epoch in (0, 1):
+        order, loader = one_by_one(path, None)
+        order.set_epoch(epoch)
+        expected.append(seen(loader))
+
+    def fresh(**loading: Any) -> tuple[Any, Any]:
+        order, loader = one_by_one(path, None)
+        return order, StatefulDataLoader(loader.dataset, batch_size=None, num_workers=2, **loading)
+
+    for taken in (0, 1, 2):
+        order, loader = fresh()
+        next(iter(order))  # who looks at a batch first, in this process
+        first, state = _left(loader, taken)
+        _, other = fresh()
+        other.load_state_dict(state)
+        assert first + seen(other) == expected[0], taken
+        order, loader = fresh(persistent_workers=True)
+        assert seen(loader) == expected[0]
+        order.set_epoch(1)
+        first, state = _left(loader, taken)
+        _, other = fresh()
+        other.load_state_dict(state)
+        assert first + seen(other) == expected[1], taken
+
+
+def _left(loader: Any, taken: int) -> tuple[Seen, Any]:
+    batches = iter(loader)
+    first = seen(itertools.islice(batches, taken))
+    return first, loader.state_dict()
+
+
 def damage(path: str) -> None:
     """A shard that is cut short while workers read ends the epoch with its name."""
     ds = PatchDataset(path)
@@ -249,7 +284,7 @@ def _pss(pid: int) -> int:
 
 
 SCENARIOS: dict[str, Callable[..., None]] = {
-    one.__name__: one for one in (same, resume, stateful, damage, ranks, memory)
+    one.__name__: one for one in (same, resume, stateful, stateful_early, damage, ranks, memory)
 }
 
 
