@@ -110,12 +110,13 @@ def test_order_is_of_seed_and_epoch_alone(ps: patchcli.PatchSet) -> None:
     assert pickle.dumps(np.random.get_state()) == before  # noqa: NPY002
 
 
-@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("n", [0, 1, 2, 5])
 def test_few_patches(ps: patchcli.PatchSet, n: int) -> None:
     part = ps.subset(list(range(n)))
     assert sorted(patchcli.torch.ShuffleWindow(part)) == list(range(n))
     assert sorted(patchcli.torch.WeightedSampler(part)) == list(range(n))
-    assert list(torch.utils.data.DataLoader(patchcli.torch.PatchDataset(part), batch_size=2))
+    assert len(list(torch.utils.data.DataLoader(patchcli.torch.PatchDataset(part), batch_size=2))) == -(-n // 2)
+    assert list(patchcli.torch.WeightedSampler(part, n_samples=0)) == []
 
 
 # Ranks
@@ -236,6 +237,8 @@ def test_the_state_of_something_else(ps: patchcli.PatchSet, cut: Path) -> None:
     own = patchcli.torch.ShuffleWindow(ps, block=4)
     others = [
         patchcli.torch.ShuffleWindow(ps, block=4, seed=1),
+        patchcli.torch.ShuffleWindow(ps, block=5),
+        patchcli.torch.ShuffleWindow(ps, block=4, window=3),
         patchcli.torch.ShuffleWindow(cut, block=4),
         patchcli.torch.ShuffleWindow(ps, block=4, rank=0, world=2),
         patchcli.torch.WeightedSampler(ps),
@@ -246,6 +249,13 @@ def test_the_state_of_something_else(ps: patchcli.PatchSet, cut: Path) -> None:
             own.load_state_dict(state)
     with pytest.raises(UsageError):
         own.load_state_dict({**own.state_dict(), "epoch": -1})
+
+
+def test_the_state_of_other_weights(ps: patchcli.PatchSet) -> None:
+    own = patchcli.torch.WeightedSampler(ps, n_samples=50)
+    for other in ({"n_samples": 60}, {"n_samples": 50, "weights": [1, 2, 3]}, {"n_samples": 50, "seed": 2}):
+        with pytest.raises(UsageError, match="another order"):
+            own.load_state_dict(patchcli.torch.WeightedSampler(ps, **other).state_dict())
 
 
 def test_pickled_and_copied(ps: patchcli.PatchSet) -> None:
