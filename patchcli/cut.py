@@ -70,7 +70,7 @@ def window(image: Pixels, xy: tuple[int, int], patch: Size, *, edge: Edge = "dro
 
     Parameters
     ----------
-    image : uint8 (height, width, C)
+    image : array (height, width, C)
     xy : (int, int)
         Of the top-left px, which lies inside.
     patch : Size
@@ -79,10 +79,11 @@ def window(image: Pixels, xy: tuple[int, int], patch: Size, *, edge: Edge = "dro
 
     Returns
     -------
-    uint8 (patch height, patch width, C), C-contiguous
+    array (patch height, patch width, C)
+        A view of the image where it lies inside.
     """
     (left, top), (width, height) = xy, patch
-    return np.ascontiguousarray(_part(image, (top, top + height), (left, left + width), edge, pad_value))
+    return _part(image, (top, top + height), (left, left + width), edge, pad_value)
 
 
 def new_block(patch_bytes: int) -> Pixels:

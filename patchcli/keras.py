@@ -1,9 +1,9 @@
 """Training with Keras, on any of its backends: from images, from arrays, from what `extract` and `augment` wrote.
 
 generator = patchcli.keras.PatchImageDataGenerator(rescale=1 / 255, horizontal_flip=True, patch_size=64, overlap=0.5)
-model.fit(generator.flow_from_directory("data"), shuffle=False, epochs=10)
+model.fit(generator.flow_from_directory("data"), epochs=10)
 
-model.fit(patchcli.keras.PatchSequence("out.h5", split="train"), shuffle=False, epochs=10)
+model.fit(patchcli.keras.PatchSequence("out.h5", split="train"), epochs=10)
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ import numpy as np
 
 from patchcli.io.h5 import Array, load_plugins
 
-LIBVER: Final = ("v110", "v110")
 SELF_DIGEST: Final = "self_digest"
 """Table with the XXH3-128 of its own file, 32 hex digits: taken with the bytes that HDF5 stores for it as zeros.
 
@@ -128,7 +127,7 @@ def lay_out(attributes: Mapping[str, Any], pixels: PixelLayout | None, tables: M
     # Everything is aligned, not the pixels alone: HDF5 would put small data into the gap before them, and the bytes
     # there would depend on values that are only known when the pixels are.
     interval = 1 if pixels is None else ALIGNMENT
-    with h5py.File(sink, "w", libver=LIBVER, alignment_threshold=1, alignment_interval=interval) as file:
+    with _new_file(sink, interval) as file:
         _write_attributes(file, attributes)
         offset = 0
         if pixels is not None:
@@ -153,7 +152,7 @@ def create_chunked(sink: Any, attributes: Mapping[str, Any], pixels: PixelLayout
     `write_tables`, `add_self_digest` and `close` complete it.
     """
     load_plugins(compression)
-    file = h5py.File(sink, "w", libver=LIBVER)
+    file = _new_file(sink, 1)
     _write_attributes(file, attributes)
     chunk = (chunk_rows(pixels), *pixels.shape[1:])
     dataset = file.create_dataset(
@@ -177,13 +176,35 @@ def write_tables(file: h5py.File, tables: Mapping[str, Array]) -> None:
             _write_attributes(file[name], {attribute: values})
             continue
         group, _, name = path.rpartition("/")
-        place = file.require_group(group) if group else file
+        place = _group(file, group) if group else file
         if len(values) == 0:  # HDF5 makes no chunks of nothing, and there is nothing to check
             place.create_dataset(name, data=values)
             continue
         row = max(1, values.itemsize * int(np.prod(values.shape[1:])))
         rows = max(1, min(len(values), _CHUNK_BYTES // row))
         place.create_dataset(name, data=values, chunks=(rows, *values.shape[1:]), fletcher32=True)
+
+
+def _new_file(sink: Any, alignment: int) -> h5py.File:
+    """An empty file, without the times that HDF5 before 2.0 puts into the root."""
+    creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    creation.set_obj_track_times(False)
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    if alignment > 1:
+        access.set_alignment(1, alignment)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, sink)
+    return h5py.File(h5py.h5f.create(repr(sink).encode(), h5py.h5f.ACC_TRUNC, creation, access))
+
+
+def _group(file: h5py.File, name: str) -> h5py.Group:
+    """A group, made when it is not there: without times, too."""
+    if name not in file:
+        creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+        creation.set_obj_track_times(False)
+        h5py.h5g.create(file.id, name.encode(), None, creation)
+    return file[name]
 
 
 def add_self_digest(file: h5py.File) -> range:
@@ -201,7 +222,7 @@ def self_digest_at(table: h5py.Dataset) -> range:
 
 def stored_digest(digits: str) -> bytes:
     """What HDF5 stores for a digest of 32 hex digits: these, and their checksum."""
-    with h5py.File(_Pieces(), "w", libver=LIBVER) as file:
+    with _new_file(_Pieces(), 1) as file:
         table = _digest_table(file, digits)
         file.flush()
         return bytes(table.id.read_direct_chunk((0,))[1])

@@ -203,7 +203,14 @@ class _Shard:
         # Neighbours in the file take one read, which puts each of them where it was asked for.
         size, fd, start = self.facts.patch_bytes, self.fd, 0
         places, begins = (offset + rows * size).tolist(), (targets * size).tolist()
-        for end in [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(places)]:
+        ends = [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(places)]
+        if 2 * len(ends) > len(places):  # hardly any have neighbours: a third of the time without runs
+            for begin, place in zip(begins, places, strict=True):
+                n = os.preadv(fd, (flat[begin : begin + size],), place)
+                if n < size:
+                    read_exactly(fd, flat[begin + n : begin + size], place + n, self.facts.path)
+            return
+        for end in ends:
             while start < end:
                 stop = min(end, start + _MOST_BUFFERS)
                 buffers = [flat[begin : begin + size] for begin in begins[start:stop]]

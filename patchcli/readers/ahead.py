@@ -15,7 +15,8 @@ from patchcli.readers.arrays import PatchSet
 _PIECE_BYTES: Final = 128 << 10
 """The kernel brings no more at a call than the device's readahead."""
 
-_HORIZON_BYTES: Final = 32 << 20
+_HORIZON_BYTES: Final = 64 << 20
+"""A window of `ShuffleWindow`."""
 _SOON: Final = 64
 """Patches from here on of which every piece has been asked for, though that be many at once."""
 

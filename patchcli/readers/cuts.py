@@ -107,17 +107,16 @@ class Cuts:
     def read(self, positions: Rows) -> Array:
         """Patches at some positions (k,): array (k, H, W, C); each image among them is taken once."""
         patches = np.empty((len(positions), *self.shape), self.dtype)
-        sources = self.source[positions]
-        for number in dict.fromkeys(sources.tolist()):
+        sources, xys = self.source[positions].tolist(), self.coords[positions].tolist()
+        edge, pad_value = self.cutting.edge, self.cutting.pad_value
+        places: dict[int, list[int]] = {}
+        for place, number in enumerate(sources):
+            places.setdefault(number, []).append(place)
+        for number, its in places.items():
             image = self.image(number)
-            for place in np.flatnonzero(sources == number).tolist():
-                patches[place] = window(
-                    image,
-                    tuple(self.coords[positions[place]].tolist()),
-                    self.patch,
-                    edge=self.cutting.edge,
-                    pad_value=self.cutting.pad_value,
-                )
+            for place in its:
+                x, y = xys[place]
+                patches[place] = window(image, (x, y), self.patch, edge=edge, pad_value=pad_value)
         return patches
 
     def identities(self, positions: Rows) -> list[tuple[bytes, tuple[int, int], Before]]:

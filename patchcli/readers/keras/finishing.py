@@ -65,33 +65,38 @@ class Finishing:
     def _per_channel(self, values: Array) -> Array:
         return values.reshape((-1, 1, 1) if self.data_format == "channels_first" else (1, 1, -1))
 
-    def finish(self, patch: Array) -> Array:
-        """A patch (H, W, C) of any dtype as it is shown: `preprocessing_function`, then standardised; float.
+    def finish(self, patches: Array) -> Array:
+        """Patches (k, H, W, C) of any dtype as they are shown: `preprocessing_function`, then standardised; float32.
 
         Raises
         ------
         UsageError
             It takes statistics, and `fit` was not called.
         """
-        patch = patch.astype(np.float32)
+        shown = patches.astype(np.float32)
         if self.preprocessing_function is not None:
-            patch = self._preprocessed(patch, self.preprocessing_function)
+            for place, patch in enumerate(shown):
+                shown[place] = self._preprocessed(patch, self.preprocessing_function)
         if self.standard.is_nothing:
-            return patch
+            return shown
+        if self.standard == Standard(rescale=self.standard.rescale):  # all there is to do, mostly: at once
+            shown *= np.float32(self.standard.rescale)
+            return shown
         if self.standard.needs_statistics and self._statistics is None:
             raise UsageError(
                 "featurewise_center, featurewise_std_normalization and zca_whitening need the data's statistics: call "
                 "generator.fit(x) first, with an array of patches or a data set"
             )
         if self._statistics is not None:
-            _check_fitted(self._statistics, patch.shape)
-        return standardize(patch, self.standard, self._statistics)
+            _check_fitted(self._statistics, shown.shape[1:])
+        for place, patch in enumerate(shown):
+            shown[place] = standardize(patch, self.standard, self._statistics)
+        return shown
 
     def standardize(self, x: Array) -> Array:
         """A patch, or a batch of them, in the axes of `data_format`, as it is shown; float32, `x` is left as it is."""
         x = np.asarray(x)
-        batch = self._channels_last(x if x.ndim == 4 else x[None])
-        shown = np.stack([self.finish(patch) for patch in batch])
+        shown = self.finish(self._channels_last(x if x.ndim == 4 else x[None]))
         shown = np.moveaxis(shown, 3, 1) if self.data_format == "channels_first" else shown
         return shown if x.ndim == 4 else shown[0]
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Protocol
 
 import keras
@@ -18,6 +14,7 @@ import numpy.typing as npt
 from patchcli.io.shown_pictures import save_picture
 from patchcli.order import Rows
 from patchcli.readers.keras.arguments import ClassMode, DataFormat, Saving
+from patchcli.readers.keras.fitting import resetting_adapter, settle
 from patchcli.readers.planes import channels_first
 from patchcli.readers.states import check_state, state_of
 from patchcli.specs import check_switch, whole
@@ -69,7 +66,7 @@ class Flow(keras.utils.PyDataset):
     """Batches `(x, y)` of patches: `flow[k]` is batch k of the present epoch, `next(flow)` goes on epoch after epoch.
 
     What stands in a batch depends on seed, epoch and its number alone, so that workers, threads, processes and restarts
-    change nothing. `model.fit` moves on to the next epoch after each.
+    change nothing. `model.fit` moves on to the next epoch after each, and leaves the order to a flow that shuffles.
 
     Attributes
     ----------
@@ -156,11 +153,11 @@ class Flow(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         """Move on to the next epoch; Keras calls this after each."""
-        adapter = sys._getframe(1)
-        if _is_reset(adapter.f_back):  # before the first epoch, after a look at its first batch perhaps
-            _forget(getattr(adapter.f_locals.get("self"), "enqueuer", None))
-        else:
+        adapter = resetting_adapter()
+        if adapter is None:
             self.set_epoch(self.epoch + 1)
+        else:
+            settle(adapter, in_order=self.shuffle)
 
     def set_epoch(self, epoch: int, *, start: int = 0) -> None:
         """Say which epoch comes next, for instance in a training that goes on, and with which batch `next` begins."""
@@ -242,15 +239,3 @@ class Flow(keras.utils.PyDataset):
         if self.class_mode == "categorical":
             return np.eye(self._targets.n_classes, dtype=kind)[values]
         return values.astype(kind) if self.class_mode == "binary" else values
-
-
-def _is_reset(caller: FrameType | None) -> bool:
-    """Whether `fit` resets its iterator, which says that an epoch has ended when none has begun: nothing else tells."""
-    return caller is not None and caller.f_code.co_name == "reset" and caller.f_globals["__name__"].startswith("keras.")
-
-
-def _forget(enqueuer: Any) -> None:
-    """Let go of batches that workers made for that look: Keras would give them again, before the first epoch's own."""
-    with contextlib.suppress(AttributeError, queue.Empty):
-        while True:
-            enqueuer.ready_queue.get_nowait()

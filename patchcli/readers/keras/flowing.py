@@ -61,8 +61,8 @@ class Flowing(Finishing):
         """Patches of the images of `directory/<class>/**`, cut as they are needed.
 
         Images come in random order, and their patches are shuffled among those of as many images as half the cache
-        holds. Asked for in order (`next`, or `model.fit(..., shuffle=False)`: the flow shuffles by itself), each image
-        is decoded once an epoch; when all of them fit the cache, once.
+        holds. Asked for in order, as `model.fit` and `next` do, each image is decoded once an epoch; when all of them
+        fit the cache, once.
 
         Parameters
         ----------

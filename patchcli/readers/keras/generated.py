@@ -75,8 +75,8 @@ class Stored:
 class Standardizes(Protocol):
     """What comes after the augmentation: of a generator, as it is when a batch is made."""
 
-    def finish(self, patch: Array) -> Array:
-        """A patch (H, W, C) of any dtype as it is shown."""
+    def finish(self, patches: Array) -> Array:
+        """Patches (k, H, W, C) of any dtype as they are shown."""
 
 
 class Generated:
@@ -109,14 +109,10 @@ class Generated:
     def read(self, positions: Rows, epoch: int) -> Array:
         """Patches (k, H, W, C); epoch e shows what `patchcli augment` writes as copy e + 1."""
         patches, augmenter = self.uncut.read(positions), self._augmenter()
-        if augmenter is None:
-            shown = [self._finishing.finish(patch) for patch in patches]
-        else:
-            shown = [
-                self._finishing.finish(augmenter.copy(patch, path, xy, epoch + 1, before=before))
-                for patch, (path, xy, before) in zip(patches, self.uncut.identities(positions), strict=True)
-            ]
-        return np.stack(shown) if shown else np.empty((0, *self.shape), np.float32)
+        if augmenter is not None:
+            for place, (path, xy, before) in enumerate(self.uncut.identities(positions)):
+                patches[place] = augmenter.copy(patches[place], path, xy, epoch + 1, before=before)
+        return self._finishing.finish(patches)
 
     def _augmenter(self) -> Augmenter | None:
         # its generators are set for one patch at a time: each thread has its own

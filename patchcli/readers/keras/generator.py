@@ -58,7 +58,7 @@ channel_shift_range, fill_mode, cval, horizontal_flip, vertical_flip, rescale
     --------
     >>> generator = PatchImageDataGenerator(rescale=1 / 255, horizontal_flip=True, patch_size=64, overlap=0.5)
     >>> train = generator.flow_from_directory("data", batch_size=32)   # doctest: +SKIP
-    >>> model.fit(train, shuffle=False, epochs=10)                     # doctest: +SKIP
+    >>> model.fit(train, epochs=10)                                    # doctest: +SKIP
     """
 
     def __init__(

@@ -14,7 +14,7 @@ class PatchSequence(SetFlow):
     """Batches `(x, y)` of a data set that `patchcli extract` or `augment` wrote: a `keras.utils.PyDataset`.
 
     What stands in a batch depends on seed, epoch and its number alone, so that workers, threads, processes and restarts
-    change nothing. It shuffles by itself: `model.fit(sequence, shuffle=False)`, or let Keras shuffle the batches too.
+    change nothing.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from patchcli.readers.arrays import PatchSet
 from patchcli.readers.samples import Path
 from patchcli.readers.states import check_state, state_of
 from patchcli.readers.torch.dataset import Layout, Shared, Tensors, Transform
-from patchcli.readers.torch.ranks import rank_of
+from patchcli.readers.torch.ranks import check_share, rank_of
 from patchcli.specs import check_switch, whole
 
 _LANES: Final = 16  # as many readers as divide it have each its own part of the files
@@ -91,6 +91,11 @@ class PatchIterable(Tensors, IterableDataset[Any]):
         self.shuffle, self.buffer = shuffle, whole("buffer", buffer, 1, 2**31 - 1)
         self.rank, self.world = rank_of(rank, world)
         self.even, self.drop_last = even, drop_last
+        if drop_last and batch_size is None:
+            raise UsageError(
+                "drop_last has no effect without batch_size: say it to the DataLoader, which makes the batches"
+            )
+        check_share(len(self), len(self.patches), self.world)
         self._shared = Shared(0, 0)
         self._next: tuple[int, int] | None = None  # while iterating: the epoch, and the batch that this one makes next
         self._resumed: tuple[int, int] | None = None

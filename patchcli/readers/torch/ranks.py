@@ -34,3 +34,11 @@ def rank_of(rank: int | None, world: int | None) -> Rank:
     check_whole("world", world, 1, 2**31 - 1)
     check_whole("rank", rank, 0, world - 1)
     return Rank(rank, world)
+
+
+def check_share(n_own: int, n: int, world: int) -> None:
+    """Raise `UsageError` when there is something, but too little for all ranks to have equally much of it."""
+    if n and not n_own:
+        raise UsageError(
+            f"{n} patches are too few for {world} ranks to have equally many: use fewer ranks, or even=False"
+        )

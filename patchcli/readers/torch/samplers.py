@@ -18,7 +18,7 @@ from patchcli.readers.samples import Path, patches_of
 from patchcli.readers.states import check_state, state_of
 from patchcli.readers.torch.dataset import PatchDataset
 from patchcli.readers.torch.iterable import PatchIterable
-from patchcli.readers.torch.ranks import rank_of
+from patchcli.readers.torch.ranks import check_share, rank_of
 from patchcli.specs import check_switch, whole
 
 Weights = Mapping[int, float] | Sequence[float]
@@ -74,13 +74,11 @@ class _Epochs(Sampler[int]):
         return dealt(self._n(), rank=self.rank, world=self.world, even=self.even)
 
     def __iter__(self) -> Iterator[int]:
+        # only when the first position is asked for: loaders make iterators that they never use
         epoch, start = self._at = self._epoch, self._start
         self._epoch, self._start = epoch + 1, 0  # unless the user says otherwise, the next iteration is the next epoch
         if self._source is not None:
             self._source.set_epoch(epoch)
-        return self._positions(epoch, start)
-
-    def _positions(self, epoch: int, start: int) -> Iterator[int]:
         order = self._order(epoch)
         first = self._begin(order)
         mine = order[first + start : first + len(self)]
@@ -177,6 +175,7 @@ class ShuffleWindow(_Epochs):
         super().__init__(patches, seed=seed, rank=rank, world=world, even=even)
         if block is None:
             block = max(1, _BLOCK_BYTES // self.patches.whole.facts.patch_bytes)
+        check_share(len(self), len(self.patches), self.world)
         self.block, self.window = whole("block", block, 1, 2**31 - 1), whole("window", window, 1, 2**31 - 1)
 
     def _n(self) -> int:
@@ -221,6 +220,7 @@ class WeightedSampler(_Epochs):
         self.n_samples = len(self.patches) if n_samples is None else whole("n_samples", n_samples, 0, 2**40)
         counts = np.bincount(self.patches.labels, minlength=len(self.patches.classes))
         self._shares = counts * _by_label(self.patches.class_weight() if weights is None else weights, len(counts))
+        check_share(len(self), self.n_samples, self.world)
         if self.n_samples and not self._shares.sum() > 0:
             raise UsageError("weights are 0 for every class that has patches: there is nothing to take")
 

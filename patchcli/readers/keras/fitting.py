@@ -1,0 +1,40 @@
+"""What Keras' `fit` does around epochs, where it gets in the way of batches that are functions of epoch and number.
+
+`fit` resets its iterator before the first epoch, and that says `on_epoch_end` (EpochIterator.reset in
+keras/src/trainers/epoch_iterator.py, the same from 3.8 to 3.15): no epoch has ended then, but a batch may have been
+looked at. Nothing that a PyDataset is told tells the two calls apart, so who calls is looked at. Should Keras change,
+flows begin with epoch 1 and Keras shuffles their batches: no batch is wrong then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sys
+from typing import Any
+
+
+def resetting_adapter() -> Any:
+    """Keras' adapter, when it is its reset that made it call the caller of this function; None otherwise."""
+    adapter = sys._getframe(2)
+    above = adapter.f_back
+    if above is None or above.f_code.co_name != "reset" or not above.f_globals["__name__"].startswith("keras."):
+        return None
+    return adapter.f_locals.get("self")
+
+
+def settle(adapter: Any, *, in_order: bool) -> None:
+    """Bring an adapter into the state in which the first epoch is to begin.
+
+    Workers that were started for a look at one batch have made more of them, which Keras would hand out again, before
+    the epoch's own: they go. With `in_order`, `fit` is kept from shuffling the batches (as it does by default), since
+    their order is a random one already, and one in which images are decoded once.
+    """
+    enqueuer: Any = getattr(adapter, "enqueuer", None)
+    with contextlib.suppress(AttributeError, queue.Empty):
+        while True:
+            enqueuer.ready_queue.get_nowait()
+    if in_order:
+        for one in (adapter, enqueuer):
+            if getattr(one, "shuffle", False):
+                one.shuffle = False
