@@ -32,8 +32,13 @@ def chances(n: int, *, seed: int, epoch: int, what: str) -> Ranks:
     what : str
         For what: numbers for another purpose are others.
     """
+    return chances_of(np.arange(n), seed=seed, epoch=epoch, what=what)
+
+
+def chances_of(things: Rows, *, seed: int, epoch: int, what: str) -> Ranks:
+    """What `chances` gives for some of the things, uint64 (k,)."""
     said = xxhash.xxh3_64_intdigest(f"{what}\0{seed}\0{epoch}".encode())
-    return row_ranks(np.full(n, said, np.uint64), [np.arange(n)])
+    return row_ranks(np.full(len(things), said, np.uint64), [things])
 
 
 def shuffled(n: int, *, seed: int, epoch: int) -> Rows:
@@ -41,8 +46,10 @@ def shuffled(n: int, *, seed: int, epoch: int) -> Rows:
     return np.argsort(chances(n, seed=seed, epoch=epoch, what="row"), kind="stable")
 
 
-def windowed(bounds: Rows, weights: npt.NDArray[np.int64], most: int, *, seed: int, epoch: int) -> Rows:
+class Windows:
     """Rows in the order of an epoch: runs of rows permuted, and shuffled within windows of several runs.
+
+    Any part of the order can be had, `windows[start:stop]`, without the rest.
 
     Parameters
     ----------
@@ -52,16 +59,43 @@ def windowed(bounds: Rows, weights: npt.NDArray[np.int64], most: int, *, seed: i
         What a run costs to be held, in any unit.
     most : int
         A window takes runs until they weigh this much; every window takes at least one.
-
-    Returns
-    -------
-    int64 (n,)
     """
-    order = np.argsort(chances(len(weights), seed=seed, epoch=epoch, what="run"), kind="stable")
-    window_of_run = np.empty(len(weights), np.int64)
-    window_of_run[order] = _windows(weights[order], most)
-    windows = np.repeat(window_of_run, np.diff(bounds))
-    return np.lexsort((chances(len(windows), seed=seed, epoch=epoch, what="row"), windows))
+
+    def __init__(self, bounds: Rows, weights: npt.NDArray[np.int64], most: int, *, seed: int, epoch: int) -> None:
+        self._bounds, self._seed, self._epoch = bounds, seed, epoch
+        self._runs = np.argsort(chances(len(weights), seed=seed, epoch=epoch, what="run"), kind="stable")
+        lengths = np.diff(bounds)[self._runs]
+        windows = _windows(weights[self._runs], most)
+        firsts = np.flatnonzero(np.diff(windows, prepend=-1))
+        self._run_stops = np.append(firsts[1:], len(windows))
+        self._run_starts = firsts
+        ends = np.cumsum(lengths)
+        self._stops = ends[self._run_stops - 1] if len(windows) else np.empty(0, np.int64)
+        self._latest: dict[int, Rows] = {}
+
+    def __len__(self) -> int:
+        return int(self._bounds[-1])
+
+    def __getitem__(self, span: slice) -> Rows:
+        """Rows of a part of the order, int64 (k,); `span` has no step."""
+        start, stop, _ = span.indices(len(self))
+        if stop <= start:
+            return np.empty(0, np.int64)
+        first, last = np.searchsorted(self._stops, (start, stop - 1), side="right").tolist()
+        rows = np.concatenate([self._window(window) for window in range(first, last + 1)])
+        begin = int(self._stops[first - 1]) if first else 0
+        return rows[start - begin : stop - begin]
+
+    def _window(self, window: int) -> Rows:
+        latest = self._latest
+        if window not in latest:
+            runs = self._runs[self._run_starts[window] : self._run_stops[window]]
+            rows = np.sort(concatenated(self._bounds[runs], self._bounds[runs + 1]))
+            ranks = chances_of(rows, seed=self._seed, epoch=self._epoch, what="row")
+            # one after the other is asked for, and by several threads: the last few are kept
+            self._latest = {**dict(list(latest.items())[-2:]), window: rows[np.argsort(ranks, kind="stable")]}
+            return self._latest[window]
+        return latest[window]
 
 
 def _windows(weights: npt.NDArray[np.int64], most: int) -> Rows:
@@ -91,7 +125,7 @@ def runs(bounds: Sequence[int] | Rows, length: int) -> Rows:
     return np.concatenate(cuts)
 
 
-def lanes(bounds: Rows, spans: Rows, n_lanes: int, *, seed: int, epoch: int, buffer: int) -> list[Rows]:
+def lanes(bounds: Rows, n_lanes: int, *, seed: int, epoch: int, buffer: int) -> list[Rows]:
     """Deal runs of rows to lanes, each of which goes through a shuffle buffer: rows of each lane in their order.
 
     A lane is what one reader goes through from end to end. Who reads several lanes, or one of them in turn with others,
@@ -101,24 +135,15 @@ def lanes(bounds: Rows, spans: Rows, n_lanes: int, *, seed: int, epoch: int, buf
     ----------
     bounds : int64 (m + 1,)
         Of the runs.
-    spans : int64 (m,)
-        What each run is part of, such as its shard, by number from 0: all runs of a span go to one lane, where there
-        are as many spans as lanes; otherwise each run goes where it likes.
     buffer : int
         A row comes at most about so many rows earlier or later than its neighbours in the file.
     """
-    n_spans = int(spans.max()) + 1 if len(spans) else 0
-    if n_spans < n_lanes:
-        spans, n_spans = np.arange(len(spans)), len(spans)
-    dealt = np.empty(n_spans, np.int64)
-    dealt[np.argsort(chances(n_spans, seed=seed, epoch=epoch, what="span"), kind="stable")] = np.arange(n_spans)
-    lane_of_run = dealt[spans] % n_lanes
-    ranks = chances(len(spans), seed=seed, epoch=epoch, what="run")
+    n_runs = len(bounds) - 1
+    order = np.argsort(chances(n_runs, seed=seed, epoch=epoch, what="run"), kind="stable")
     later = chances(int(bounds[-1]), seed=seed, epoch=epoch, what="row").astype(np.float64) * (_UNIT * buffer)
     found = []
     for lane in range(n_lanes):
-        mine = np.flatnonzero(lane_of_run == lane)
-        mine = mine[np.argsort(ranks[mine], kind="stable")]
+        mine = order[lane::n_lanes]
         rows = concatenated(bounds[mine], bounds[mine + 1])
         found.append(rows[np.argsort(np.arange(len(rows)) + later[rows], kind="stable")])
     return found

@@ -60,7 +60,7 @@ def test_chances_of_more_things_begin_with_those_of_fewer() -> None:
 def test_windows_against_the_obvious(lengths: list[int], most: int, seed: int, epoch: int, data: st.DataObject) -> None:
     n_runs = len(lengths)
     weights = data.draw(st.lists(st.integers(0, 15), min_size=n_runs, max_size=n_runs))
-    found = order.windowed(bounds_of(lengths), np.array(weights, np.int64), most, seed=seed, epoch=epoch)
+    found = order.Windows(bounds_of(lengths), np.array(weights, np.int64), most, seed=seed, epoch=epoch)[:]
     assert sorted(found.tolist()) == list(range(sum(lengths)))
 
     chance = order.chances(n_runs, seed=seed, epoch=epoch, what="run").tolist()
@@ -82,9 +82,9 @@ def test_windows_against_the_obvious(lengths: list[int], most: int, seed: int, e
 
 def test_a_window_of_everything_is_a_shuffle_and_one_of_a_run_keeps_neighbours() -> None:
     bounds, ones = order.runs([0, 1000], 10), np.ones(100, np.int64)
-    everywhere = order.windowed(bounds, ones, 100, seed=1, epoch=2)
+    everywhere = order.Windows(bounds, ones, 100, seed=1, epoch=2)[:]
     np.testing.assert_array_equal(everywhere, order.shuffled(1000, seed=1, epoch=2))
-    one = order.windowed(bounds, ones, 1, seed=1, epoch=2).reshape(100, 10)
+    one = order.Windows(bounds, ones, 1, seed=1, epoch=2)[:].reshape(100, 10)
     assert (np.ptp(one, axis=1) == 9).all()
     assert len(set((one[:, 0] // 10).tolist())) == 100
     assert not np.array_equal(one[:, 0] // 10, np.arange(100))
@@ -116,19 +116,28 @@ def test_concatenated(spans: list[tuple[int, int]]) -> None:
     assert order.concatenated(starts, stops).tolist() == expected
 
 
+@given(lengths=lengths, most=st.integers(1, 40), seed=seeds, epoch=epochs, data=st.data())
+def test_any_part_of_windows_is_that_of_the_whole(
+    lengths: list[int], most: int, seed: int, epoch: int, data: st.DataObject
+) -> None:
+    bounds = bounds_of(lengths)
+    weights = np.array([max(1, length) for length in lengths], np.int64)
+    whole = order.Windows(bounds, weights, most, seed=seed, epoch=epoch)[:]
+    asked = order.Windows(bounds, weights, most, seed=seed, epoch=epoch)
+    assert len(asked) == len(whole) == bounds[-1]
+    for _ in range(4):
+        start, stop = (data.draw(st.integers(0, int(bounds[-1]) + 3)) for _ in range(2))
+        np.testing.assert_array_equal(asked[start:stop], whole[start:stop])
+
+
 # Lanes
 
 
 @st.composite
 def dealt_to_lanes(draw: st.DrawFn) -> dict[str, Any]:
     lengths = draw(st.lists(st.integers(1, 8), max_size=30))
-    n = len(lengths)
-    # runs of a span need not stand together: a subset may go through the shards in any order
-    spans = np.array(draw(st.lists(st.integers(0, 8), min_size=n, max_size=n)), np.int64)
-    spans = np.unique(spans, return_inverse=True)[1].astype(np.int64)
     return {
         "bounds": bounds_of(lengths),
-        "spans": spans if draw(st.booleans()) else np.sort(spans),
         "n_lanes": draw(st.integers(1, 9)),
         "seed": draw(seeds),
         "epoch": draw(epochs),
@@ -137,21 +146,14 @@ def dealt_to_lanes(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(said=dealt_to_lanes())
-def test_lanes_have_every_row_once_and_whole_spans(said: dict[str, Any]) -> None:
+def test_lanes_have_every_row_once_and_whole_runs(said: dict[str, Any]) -> None:
     found = order.lanes(**said)
     assert len(found) == said["n_lanes"]
     assert sorted(np.concatenate(found).tolist()) == list(range(said["bounds"][-1]))
-    n_spans = len(set(said["spans"].tolist()))
-    runs_of = np.repeat(np.arange(len(said["spans"])), np.diff(said["bounds"]))
-    for whole in (runs_of, said["spans"][runs_of])[: 1 + (n_spans >= said["n_lanes"])]:
-        lanes_of = {key: set() for key in whole.tolist()}  # type: dict[int, set[int]]
-        for lane, rows in enumerate(found):
-            for key in whole[rows].tolist():
-                lanes_of[key].add(lane)
-        assert all(len(lanes) == 1 for lanes in lanes_of.values())
-    if n_spans >= said["n_lanes"]:
-        of_lane = Counter(next(iter(lanes)) for lanes in lanes_of.values())
-        assert max(of_lane.values()) - min(of_lane[lane] for lane in range(said["n_lanes"])) <= 1
+    run_of = np.repeat(np.arange(len(said["bounds"]) - 1), np.diff(said["bounds"]))
+    runs_of_lane = [set(run_of[rows].tolist()) for rows in found]
+    assert sum(map(len, runs_of_lane)) == len(said["bounds"]) - 1  # no run stands in two lanes
+    assert max(map(len, runs_of_lane)) - min(map(len, runs_of_lane)) <= 1
 
 
 @given(said=dealt_to_lanes(), more=st.integers(1, 60))
@@ -168,14 +170,14 @@ def test_rows_stay_within_the_buffer(said: dict[str, Any], more: int) -> None:
 
 @pytest.mark.parametrize("buffer", [1, 2, 20, 4096])
 def test_a_buffer_against_the_obvious(buffer: int) -> None:
-    (lane,) = order.lanes(np.array([0, 5000]), np.zeros(1, np.int64), 1, seed=3, epoch=2, buffer=buffer)
+    (lane,) = order.lanes(np.array([0, 5000]), 1, seed=3, epoch=2, buffer=buffer)
     chance = order.chances(5000, seed=3, epoch=2, what="row").tolist()
     assert lane.tolist() == sorted(range(5000), key=lambda row: row + chance[row] / 2**64 * buffer)
     assert np.abs(lane - np.arange(5000)).max() <= buffer
 
 
 def test_lanes_depend_on_seed_and_epoch() -> None:
-    said: dict[str, Any] = {"bounds": order.runs([0, 640], 10), "spans": np.zeros(64, np.int64), "n_lanes": 16}
+    said: dict[str, Any] = {"bounds": order.runs([0, 640], 10), "n_lanes": 16}
     found = {
         tuple(tuple(lane.tolist()) for lane in order.lanes(**said, seed=seed, epoch=epoch, buffer=8))
         for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -184,7 +186,7 @@ def test_lanes_depend_on_seed_and_epoch() -> None:
 
 
 def test_a_large_buffer_shuffles_a_lane() -> None:
-    (lane,) = order.lanes(order.runs([0, 2000], 50), np.zeros(40, np.int64), 1, seed=0, epoch=0, buffer=2**31 - 1)
+    (lane,) = order.lanes(order.runs([0, 2000], 50), 1, seed=0, epoch=0, buffer=2**31 - 1)
     assert abs(stats.spearmanr(np.arange(2000), lane).statistic) < 0.1
     assert (np.abs(np.diff(lane)) == 1).sum() < 20
 
@@ -255,10 +257,8 @@ def test_every_order_is_as_likely() -> None:
 
 BOUNDS = order.runs([0, 60], 5)
 WAYS: dict[str, Callable[[int], Rows]] = {
-    "windowed": lambda epoch: order.windowed(BOUNDS, np.ones(12, np.int64), 4, seed=2, epoch=epoch),
-    "lanes": lambda epoch: np.concatenate(
-        order.braided(order.lanes(BOUNDS, np.arange(12), 4, seed=2, epoch=epoch, buffer=20), 3)
-    ),
+    "windowed": lambda epoch: order.Windows(BOUNDS, np.ones(12, np.int64), 4, seed=2, epoch=epoch)[:],
+    "lanes": lambda epoch: np.concatenate(order.braided(order.lanes(BOUNDS, 4, seed=2, epoch=epoch, buffer=20), 3)),
     "weighted": lambda epoch: order.weighted(np.arange(60) % 3, np.ones(3), 60, seed=2, epoch=epoch),
     "shuffled": lambda epoch: order.shuffled(60, seed=2, epoch=epoch),
 }

@@ -176,7 +176,7 @@ class Decoded:
         try:
             with quiet_for_threads(self._max_pixels):
                 # a decoder of its own, since the array that one gives is overwritten by its next
-                pixels, _ = Decoder(self._channels, self._background).decode(self._root, image)
+                pixels, _ = Decoder(self._channels, self._background).decode(self._root, image, hashed=False)
         except Unreadable as error:
             shown = show(os.path.join(self._root, image.path))
             raise UnreadableInputs(f"{shown}: {error}; mend or remove it, and begin again") from None

@@ -59,12 +59,12 @@ class Decoder:
         while self._ahead:
             self._ahead.popitem()[1].close()
 
-    def decode(self, root: bytes, image: Image) -> tuple[Pixels, bytes]:
-        """Pixels of an image, upright, and the SHA-256 of its file.
+    def decode(self, root: bytes, image: Image, *, hashed: bool = True) -> tuple[Pixels, bytes]:
+        """Pixels of an image, upright, and the SHA-256 of its file, which takes as long as many a decoder.
 
         Returns
         -------
-        uint8 (height, width, channels), C-contiguous, and 64 hex digits
+        uint8 (height, width, channels), C-contiguous, and 64 hex digits; none unless `hashed`
 
         Raises
         ------
@@ -79,13 +79,13 @@ class Decoder:
                 source: BinaryIO
                 if image.n_bytes <= IN_MEMORY_BYTES:
                     encoded = file.readall()
-                    digest = hashlib.sha256(encoded).hexdigest()
+                    digest = hashlib.sha256(encoded).hexdigest() if hashed else ""
                     pixels = self._fast(encoded, image)
                     if pixels is not None:
                         return self._upright(pixels, image), digest.encode()
                     source = io.BytesIO(encoded)
                 else:
-                    digest = _sha256(file)
+                    digest = _sha256(file) if hashed else ""
                     source = io.BufferedReader(file)
                 return self._upright(self._pillow(source, image), image), digest.encode()
         except (Unreadable, NotEnoughSpace):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -13,14 +14,24 @@ from collections.abc import Iterator
 import numpy as np
 
 from patchcli.io.images import Pixels
+from patchcli.io.publish import new_run
 
 _SUM = "sum"
 _SUM_DIGITS = 20
 
 
 def make_folder() -> str:
-    """Make a folder for pixels, empty; OSError where there is no room for it."""
-    path = tempfile.mkdtemp(prefix="patchcli-")
+    """Make a folder for pixels, empty; OSError where there is no room for it.
+
+    Those of processes that were killed go first: nobody else knows of them.
+    """
+    where = new_run().rpartition("-")[0]  # host and process
+    host = where.rpartition("-")[0]
+    for name in os.listdir(tempfile.gettempdir()):
+        match = re.fullmatch(rf"patchcli-{re.escape(host)}-(\d+)-\w+(?:-gone)?", name)
+        if match and not _is_running(int(match[1])):
+            shutil.rmtree(os.path.join(tempfile.gettempdir(), name), ignore_errors=True)
+    path = tempfile.mkdtemp(prefix=f"patchcli-{where}-")
     try:
         for name in ("locks", "pixels"):
             os.mkdir(os.path.join(path, name))
@@ -28,6 +39,16 @@ def make_folder() -> str:
         shutil.rmtree(path, ignore_errors=True)
         raise
     return path
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def remove_folder(path: str, maker: int) -> None:

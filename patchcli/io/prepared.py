@@ -27,7 +27,8 @@ from patchcli.plan import canonical
 from patchcli.records import Recipe
 from patchcli.specs import Size
 
-_TRAIN: Final = "train"
+TRAIN: Final = "train"
+"""The split that is augmented unless another is asked for."""
 
 Beat = Callable[[int, int], None]
 """Called while patches are looked through, with those done and all."""
@@ -150,7 +151,7 @@ def _split(dataset: Dataset, spec: AugmentSpec) -> str | None:
     wanted, there = spec.only_split, dataset.splits
     if wanted == ALL or (wanted is None and not there):
         return None
-    wanted = _TRAIN if wanted is None else wanted
+    wanted = TRAIN if wanted is None else wanted
     if wanted not in there:
         listed = f"the splits are {', '.join(there)}" if there else "the data set has no splits"
         raise UsageError(

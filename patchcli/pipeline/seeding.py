@@ -8,6 +8,7 @@ whole pipeline, and is set anew in place before each patch.
 from __future__ import annotations
 
 import random
+import re
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ import xxhash
 
 _STREAM: Final = 0xDA3E39CB94B95BDB2B992DDFA23249D7  # any odd number: which of PCG64's sequences, one for all
 _WORDS: Final = 2**64 - 1
+_SUFFIX: Final = re.compile(rb"(?<=[^/])\.(?:jpe?g|png|tiff?|bmp|webp|gif|p[bgnp]m|jp2|j2k)\Z", re.IGNORECASE)
 
 Before = tuple[int, int] | tuple[()]
 
@@ -28,7 +30,8 @@ def identity(seed: int, path: bytes, xy: tuple[int, int], copy: int, *, before: 
     seed : int
         At least 0, below 2^63.
     path : bytes
-        Of the source image, as the data set has it.
+        Of the source image, as the data set has it. The suffix of an image file does not count: `cat/a.png` may be the
+        mask of `cat/a.jpg`, and is to be turned as that is.
     xy : (int, int)
         Top-left corner of the patch, px.
     copy : int
@@ -41,7 +44,7 @@ def identity(seed: int, path: bytes, xy: tuple[int, int], copy: int, *, before: 
     int
         128 bits: XXH3-128 of all that, as text. XXH3's own seed is no key: with short texts it can be undone by them.
     """
-    said = b"%b\0%b" % (path, ",".join(map(str, (seed, xy[0], xy[1], copy, *before))).encode())
+    said = b"%b\0%b" % (_SUFFIX.sub(b"", path), ",".join(map(str, (seed, xy[0], xy[1], copy, *before))).encode())
     return xxhash.xxh3_128_intdigest(said)
 
 

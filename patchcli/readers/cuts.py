@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from patchcli.cut import window
 from patchcli.errors import UnreadableInputs, UsageError
 from patchcli.grid import Grid, plan_grid
 from patchcli.io.decoded import Decoded
 from patchcli.io.scan import scan
-from patchcli.order import Rows, windowed
+from patchcli.order import Rows, Windows
 from patchcli.pipeline.seeding import Before
 from patchcli.records import Image, Scan, Skipped, show
 from patchcli.specs import Edge, ExtractSpec, Size
@@ -54,6 +54,8 @@ def cutting_of(patch: object, overlap: object, stride: object, edge: Edge, pad_v
 class Cuts:
     """Patches of some images by position: image by image, row-major within each.
 
+    Only what is said of images is held, whatever the number of patches.
+
     Parameters
     ----------
     names : sequence of bytes
@@ -62,13 +64,6 @@ class Cuts:
     cutting : Cutting
     most : int
         Px of a window: images are taken in random order, and patches are shuffled among those of so many px.
-
-    Attributes
-    ----------
-    source : int32 (n,)
-        Number of the image of each patch.
-    coords : int32 (n, 2)
-        (x, y) of its top-left corner, px.
 
     Raises
     ------
@@ -86,7 +81,6 @@ class Cuts:
         self._grids: list[Grid] = [grids[size] for size in sizes]
         self._bounds = np.cumsum([0, *(grid.n_patches for grid in self._grids)], dtype=np.int64)
         self._px = np.array([size.width * size.height for size in sizes], np.int64)
-        self.source = np.repeat(np.arange(len(sizes), dtype=np.int32), np.diff(self._bounds))
 
     def __len__(self) -> int:
         return int(self._bounds[-1])
@@ -96,33 +90,56 @@ class Cuts:
         """Height, width, channels of a patch."""
         return self.patch.height, self.patch.width, self.channels
 
-    @cached_property
+    @property
+    def name(self) -> str:
+        """What tells these patches, and their order, from those of others."""
+        said = b"\0".join(self.names) + self._px.tobytes() + f"{self.cutting} {self._most}".encode()
+        return f"images {xxhash.xxh3_64_hexdigest(said)}"
+
+    @property
+    def source(self) -> npt.NDArray[np.int32]:
+        """Number of the image of each patch, int32 (n,)."""
+        return np.repeat(np.arange(len(self.names), dtype=np.int32), np.diff(self._bounds))
+
+    @property
     def coords(self) -> npt.NDArray[np.int32]:
+        """(x, y) of the top-left corner of each patch, int32 (n, 2), px."""
         return np.concatenate([grid.coords for grid in self._grids] or [np.empty((0, 2), np.int32)])
 
-    def order(self, *, seed: int, epoch: int) -> Rows:
+    def sources_of(self, positions: Rows) -> Rows:
+        """Number of the image of some patches, int64 (k,)."""
+        return np.asarray(np.searchsorted(self._bounds, positions, side="right") - 1)
+
+    def order(self, *, seed: int, epoch: int) -> Windows:
         """Positions in the order of an epoch: the patches of an image come near each other, among those of others."""
-        return windowed(self._bounds, self._px, self._most, seed=seed, epoch=epoch)
+        return Windows(self._bounds, self._px, self._most, seed=seed, epoch=epoch)
 
     def read(self, positions: Rows) -> Array:
         """Patches at some positions (k,): array (k, H, W, C); each image among them is taken once."""
         patches = np.empty((len(positions), *self.shape), self.dtype)
-        sources, xys = self.source[positions].tolist(), self.coords[positions].tolist()
         edge, pad_value = self.cutting.edge, self.cutting.pad_value
         places: dict[int, list[int]] = {}
-        for place, number in enumerate(sources):
+        for place, number in enumerate(self.sources_of(positions).tolist()):
             places.setdefault(number, []).append(place)
         for number, its in places.items():
-            image = self.image(number)
-            for place in its:
-                x, y = xys[place]
+            image, xys = self.image(number), self._xys(number, positions[its])
+            for place, (x, y) in zip(its, xys, strict=True):
                 patches[place] = window(image, (x, y), self.patch, edge=edge, pad_value=pad_value)
         return patches
 
     def identities(self, positions: Rows) -> list[tuple[bytes, tuple[int, int], Before]]:
         """What each patch is: name of the image, corner, and nothing more, for it is nobody's copy."""
-        sources, xys = self.source[positions].tolist(), self.coords[positions].tolist()
+        sources = self.sources_of(positions).tolist()
+        xys = [self._xys(source, positions[place : place + 1])[0] for place, source in enumerate(sources)]
         return [(self.names[source], (x, y), ()) for source, (x, y) in zip(sources, xys, strict=True)]
+
+    def augmented(self, positions: Rows) -> list[bool]:
+        """Which of some patches are for training: all."""
+        return [True] * len(positions)
+
+    def _xys(self, number: int, positions: Rows) -> list[list[int]]:
+        xys: list[list[int]] = self._grids[number].coords[positions - self._bounds[number]].tolist()
+        return xys
 
     def image(self, number: int) -> Array:
         """Px of an image (height, width, C)."""
@@ -143,18 +160,34 @@ def _whole(names: Sequence[bytes], sizes: Sequence[Size]) -> tuple[Size, Size]:
     return first, first
 
 
+class OfImages:
+    """What belongs to images, for their patches: `values[positions]` and `values[:]`, like an array of n rows."""
+
+    def __init__(self, values: Array, cuts: Cuts) -> None:
+        self._values, self._cuts = values, cuts
+
+    def __getitem__(self, positions: Any) -> Array:
+        at = self._cuts.source[positions] if isinstance(positions, slice) else self._cuts.sources_of(positions)
+        return np.asarray(self._values[at])
+
+
 class ArrayCuts(Cuts):
-    """Patches of the images of an array (n, height, width, C); images are told apart by their numbers."""
+    """Patches of some images of an array (n, height, width, C), told apart by their numbers.
+
+    uint8 and uint16 stay what they are, all else becomes float32.
+    """
 
     def __init__(self, images: Array, numbers: Rows, cutting: Cutting) -> None:
         # what a batch is shuffled among need not be held: the array is there
         self._images, self.numbers = images, numbers
-        self.dtype, self.channels = images.dtype, images.shape[3]
+        self.dtype = images.dtype if images.dtype in (np.uint8, np.uint16) else np.dtype(np.float32)
+        self.channels = images.shape[3]
         sizes = [Size(images.shape[2], images.shape[1])] * len(numbers)
         super().__init__([b"%d" % number for number in numbers.tolist()], sizes, cutting, 2**62)
 
     def image(self, number: int) -> Array:
-        return np.asarray(self._images[self.numbers[number]])
+        # one by one: the array may be a file that is larger than memory
+        return np.asarray(self._images[self.numbers[number]]).astype(self.dtype, copy=False)
 
 
 class FolderCuts(Cuts):
@@ -168,15 +201,13 @@ class FolderCuts(Cuts):
         cutting: Cutting,
         *,
         channels: int,
+        small: Sequence[Skipped],
         most: int,
     ) -> None:
-        self.decoded, self.channels, self.images = decoded, channels, tuple(images)
+        self.decoded, self.channels = decoded, channels
+        self.images, self.small = tuple(images), tuple(small)
+        self.labels = OfImages(np.array([image.label for image in images], np.int64), self)
         super().__init__([image.path for image in images], sizes, cutting, most)
-
-    @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """Label of each patch, int64 (n,)."""
-        return np.array([image.label for image in self.images], np.int64)[self.source]
 
     def image(self, number: int) -> Array:
         return self.decoded.get(number)
@@ -252,9 +283,15 @@ def cut_folder(
         That images are resized to before they are cut.
     """
     sizes = [image.size if size is None else size for image in images]
+    small: list[Skipped] = []
     if cutting.patch is not None:
         fits = [
             plan_grid(one, cutting.patch, cutting.stride or cutting.patch, cutting.edge).n_patches > 0 for one in sizes
+        ]
+        small = [
+            Skipped(image.path, f"{one.width}x{one.height} is smaller than a patch of {cutting.patch}", "small")
+            for image, one, fit in zip(images, sizes, fits, strict=True)
+            if not fit
         ]
         images = [image for image, fit in zip(images, fits, strict=True) if fit]
         sizes = [one for one, fit in zip(sizes, fits, strict=True) if fit]
@@ -269,4 +306,6 @@ def cut_folder(
         interpolation=interpolation,
         keep_aspect_ratio=keep_aspect_ratio,
     )
-    return FolderCuts(decoded, images, sizes, cutting, channels=channels, most=max(1, cache // _WINDOW_BYTES))
+    return FolderCuts(
+        decoded, images, sizes, cutting, channels=channels, small=small, most=max(1, cache // _WINDOW_BYTES)
+    )

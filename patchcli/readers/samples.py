@@ -96,6 +96,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.patches)
 
+    @property
+    def name(self) -> str:
+        """What tells its patches from those of others."""
+        return f"plan {self.patches.plan_id[:8]}"
+
     def order(self, *, seed: int, epoch: int) -> Rows:
         """Positions in the order of an epoch."""
         return shuffled(len(self), seed=seed, epoch=epoch)

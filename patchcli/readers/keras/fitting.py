@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import sys
+import warnings
 from typing import Any
 
 
@@ -20,6 +21,14 @@ def resetting_adapter() -> Any:
     above = adapter.f_back
     if above is None or above.f_code.co_name != "reset" or not above.f_globals["__name__"].startswith("keras."):
         return None
+    epochs = above.f_locals.get("self")
+    steps, n = getattr(epochs, "steps_per_epoch", None), getattr(epochs, "_num_batches", None)
+    if steps is not None and steps != n:
+        warnings.warn(
+            f"steps_per_epoch is {steps}, a pass over the patches has {n} batches: Keras then begins passes anew, or "
+            f"puts them together from several epochs, so that some patches come twice and others not; leave it out",
+            stacklevel=2,
+        )
     return adapter.f_locals.get("self")
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from patchcli.io.shown_pictures import save_picture
 from patchcli.order import Rows
+from patchcli.readers.cuts import OfImages
 from patchcli.readers.keras.arguments import ClassMode, DataFormat, Saving
 from patchcli.readers.keras.fitting import resetting_adapter, settle
 from patchcli.readers.planes import channels_first
@@ -31,8 +32,12 @@ class Source(Protocol):
     def shape(self) -> tuple[int, int, int]:
         """Height, width, channels."""
 
-    def order(self, *, seed: int, epoch: int) -> Rows:
-        """Positions in the order of an epoch."""
+    @property
+    def name(self) -> str:
+        """What tells its patches, and their order, from those of others."""
+
+    def order(self, *, seed: int, epoch: int) -> Any:
+        """Positions in the order of an epoch: an array, or what gives parts of it like one."""
 
     def read(self, positions: Rows, epoch: int) -> Array:
         """Patches (k, H, W, C)."""
@@ -47,19 +52,19 @@ class Targets:
 
     Attributes
     ----------
-    values : array (n, ...) or None
+    values : array (n, ...) or OfImages, optional
         Labels, or whatever `flow` was given.
     n_classes : int
         Of labels; 0 for values that are handed out as they are.
-    weights : array (n,) or None
-    more : tuple of array (n, ...)
+    weights : array (n,) or OfImages, optional
+    more : tuple of array (n, ...) or OfImages
         Further inputs.
     """
 
-    values: Array | None = None
+    values: Array | OfImages | None = None
     n_classes: int = 0
-    weights: Array | None = None
-    more: tuple[Array, ...] = ()
+    weights: Array | OfImages | None = None
+    more: tuple[Array | OfImages, ...] = ()
 
 
 class Flow(keras.utils.PyDataset):
@@ -116,7 +121,7 @@ class Flow(keras.utils.PyDataset):
     def _own(self) -> None:
         """What belongs to one process."""
         self._lock = threading.Lock()
-        self._order: tuple[int, Rows] = -1, np.empty(0, np.int64)
+        self._order: tuple[int, Any] = -1, None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_order")}
@@ -182,7 +187,8 @@ class Flow(keras.utils.PyDataset):
 
     def _what(self) -> str:
         """What tells this order from others, in words."""
-        own = f"{type(self).__name__} of {self.n} patches, seed {self.seed}, batch_size {self.batch_size}"
+        own = f"{type(self).__name__} of {self.n} patches of {self._source.name}, seed {self.seed}"
+        own += f", batch_size {self.batch_size}"
         return own if self.shuffle else f"{own}, not shuffled"
 
     @property
@@ -197,15 +203,16 @@ class Flow(keras.utils.PyDataset):
             self._source.share()
 
     def _positions(self, epoch: int, number: int) -> Rows:
-        span = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        start, stop = number * self.batch_size, min(self.n, (number + 1) * self.batch_size)
         if not self.shuffle:
-            return np.arange(self.n)[span]
+            return np.arange(start, stop)
         with self._lock:
             known, order = self._order
             if known != epoch:
                 order = self._source.order(seed=self.seed, epoch=epoch)
                 self._order = epoch, order
-        return order[span]
+        positions: Rows = order[start:stop]
+        return positions
 
     def batch(self, epoch: int, number: int) -> Any:
         """A batch of any epoch."""

@@ -80,7 +80,8 @@ class Flowing(Finishing):
         cache : int or str
             Bytes of decoded images that are held, such as "1GiB".
         on_error : {"stop", "skip"}
-            What to do about images whose headers cannot be read.
+            What to do about images whose headers cannot be read. One whose px turn out to be broken ends the training
+            when its turn comes; `patchcli extract` finds all of them beforehand.
         loading
             `workers`, `use_multiprocessing`, `max_queue_size`, as for `keras.utils.PyDataset`.
 
@@ -177,7 +178,7 @@ class Flowing(Finishing):
         return ArrayFlow(
             cuts,
             self._generated(cuts, subset, seed := seed_of(seed)),
-            targets.of(images.numbers[cuts.source]),
+            targets.of(images.numbers, cuts),
             batch_size=batch_size,
             class_mode=None,
             shuffle=shuffle,
@@ -208,9 +209,9 @@ class Flowing(Finishing):
         ----------
         patches : PatchSet or path
         subset : {"training", "validation"}, optional
-            By image, as in `flow_from_directory`.
+            By image, as in `flow_from_directory`; validation takes no copies that `patchcli augment` made.
         split : str, optional
-            Only this split of the data set. Patches of other splits than `train` are not augmented.
+            Only this split of the data set. Where there are splits, only patches of `train` are augmented.
 
         Raises
         ------
@@ -221,16 +222,17 @@ class Flowing(Finishing):
         stored = patches_of(patches, split)
         self._check_same_patch(stored)
         if subset is not None:
-            chosen = by_class(stored.sources.label.tolist(), subset, self.validation_split)
-            stored = stored.subset(np.asarray(chosen, bool)[stored.source])
+            chosen = np.asarray(by_class(stored.sources.label.tolist(), subset, self.validation_split), bool)
+            taken = chosen[stored.source]
+            if stored.copy is not None and subset == "validation":
+                taken &= stored.copy == 0
+            stored = stored.subset(taken)
         height, width, _ = stored.patch_shape
         check_not_empty(len(stored), len(stored), Size(width, height), subset)
         check_class_mode(class_mode, len(stored.classes))
         return SetFlow(
             stored,
-            self._generated(
-                Stored(stored), "validation" if split not in (None, "train") else subset, seed := seed_of(seed)
-            ),
+            self._generated(Stored(stored), subset, seed := seed_of(seed)),
             batch_size=batch_size,
             class_mode=class_mode,
             shuffle=shuffle,

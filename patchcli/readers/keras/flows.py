@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.readers.arrays import PatchSet
-from patchcli.readers.cuts import ArrayCuts, Folder, FolderCuts
+from patchcli.readers.cuts import ArrayCuts, Folder, FolderCuts, OfImages
 from patchcli.readers.keras.flow import Flow, Source, Targets
+
+Array = npt.NDArray[Any]
 
 
 class _Labelled(Flow):
@@ -18,23 +20,22 @@ class _Labelled(Flow):
 
     Attributes
     ----------
-    classes : int32 (n,)
-        Label of each patch.
     class_indices : dict of str to int
     num_classes : int
-    coords : int32 (n, 2)
-        (x, y) of each patch's top-left corner in its image, px.
-    source : int32 (n,)
-        Number of its image.
     """
 
-    def __init__(self, source: Source, labels: npt.NDArray[np.int64], names: tuple[str, ...], **others: Any) -> None:
+    def __init__(self, source: Source, labels: Array | OfImages, names: tuple[str, ...], **others: Any) -> None:
         self.class_indices = {name: label for label, name in enumerate(names)}
         self.num_classes = len(names)
-        self.classes = labels.astype(np.int32)
+        self._labels = labels
         # class_mode input and None hand out no labels
         values = None if others["class_mode"] in (None, "input") else labels
         super().__init__(source, Targets(values, len(names)), **others)
+
+    @property
+    def classes(self) -> npt.NDArray[np.int32]:
+        """Label of each patch, int32 (n,)."""
+        return self._labels[:].astype(np.int32)
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
@@ -55,12 +56,22 @@ class DirectoryFlow(_Labelled):
     """
 
     def __init__(self, directory: Any, folder: Folder, cuts: FolderCuts, source: Source, **others: Any) -> None:
-        self.directory, self.skipped = os.fsdecode(directory), folder.skipped
+        self.directory = os.fsdecode(directory)
+        self.skipped = tuple(sorted([*folder.skipped, *cuts.small], key=lambda one: one.path))
         self._cuts = cuts
         self.images = cuts.images
         names = tuple(map(os.fsdecode, folder.classes))
         super().__init__(source, cuts.labels, names, **others)
-        self.coords, self.source = cuts.coords, cuts.source
+
+    @property
+    def coords(self) -> npt.NDArray[np.int32]:
+        """(x, y) of each patch's top-left corner in its image, px: int32 (n, 2)."""
+        return self._cuts.coords
+
+    @property
+    def source(self) -> npt.NDArray[np.int32]:
+        """Number of the image of each patch, int32 (n,)."""
+        return self._cuts.source
 
     @property
     def filenames(self) -> list[str]:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from patchcli.io.prepared import TRAIN
 from patchcli.order import Rows, shuffled
 from patchcli.pipeline.augmenter import Augmenter
 from patchcli.pipeline.seeding import Before, befores
@@ -32,7 +33,11 @@ class Uncut(Protocol):
     def shape(self) -> tuple[int, int, int]:
         """Height, width, channels of a patch."""
 
-    def order(self, *, seed: int, epoch: int) -> Rows:
+    @property
+    def name(self) -> str:
+        """What tells its patches, and their order, from those of others."""
+
+    def order(self, *, seed: int, epoch: int) -> Any:
         """Positions in the order of an epoch."""
 
     def read(self, positions: Rows) -> Array:
@@ -40,6 +45,9 @@ class Uncut(Protocol):
 
     def identities(self, positions: Rows) -> Identities:
         """What each of them is: image, corner, what tells copies apart."""
+
+    def augmented(self, positions: Rows) -> list[bool]:
+        """Which of them are for training: the others are shown as they are."""
 
     def share(self) -> None:
         """Make ready to be read by several processes."""
@@ -51,6 +59,7 @@ class Stored:
     def __init__(self, patches: PatchSet) -> None:
         self.patches = patches
         self.dtype, self.shape = patches.dtype, patches.patch_shape
+        self.name = f"plan {patches.plan_id[:8]}"
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -67,6 +76,15 @@ class Stored:
         before = befores(patches.digest[positions], None if patches.copy is None else patches.copy[positions])
         xys = patches.coords[positions].tolist()
         return [(paths[source], (x, y), last) for source, (x, y), last in zip(sources, xys, before, strict=True)]
+
+    def augmented(self, positions: Rows) -> list[bool]:
+        """Where there are splits, those of `train`, as `patchcli augment` does it."""
+        patches = self.patches
+        if patches.split is None:
+            return [True] * len(positions)
+        is_train = np.array([name == TRAIN for name in patches.splits])
+        chosen: list[bool] = is_train[patches.split[positions]].tolist()
+        return chosen
 
     def share(self) -> None:
         """Files are shared as they are."""
@@ -93,14 +111,14 @@ class Generated:
 
     def __init__(self, uncut: Uncut, finishing: Standardizes, pipeline: Group | None, seed: int) -> None:
         self.uncut, self._finishing, self._pipeline, self._seed = uncut, finishing, pipeline, seed
-        self.shape = uncut.shape
+        self.shape, self.name = uncut.shape, uncut.name
         self._own = threading.local()
         self._augmenter()  # what cannot be is said now
 
     def __len__(self) -> int:
         return len(self.uncut)
 
-    def order(self, *, seed: int, epoch: int) -> Rows:
+    def order(self, *, seed: int, epoch: int) -> Any:
         return self.uncut.order(seed=seed, epoch=epoch)
 
     def share(self) -> None:
@@ -110,8 +128,10 @@ class Generated:
         """Patches (k, H, W, C); epoch e shows what `patchcli augment` writes as copy e + 1."""
         patches, augmenter = self.uncut.read(positions), self._augmenter()
         if augmenter is not None:
+            chosen = self.uncut.augmented(positions)
             for place, (path, xy, before) in enumerate(self.uncut.identities(positions)):
-                patches[place] = augmenter.copy(patches[place], path, xy, epoch + 1, before=before)
+                if chosen[place]:
+                    patches[place] = augmenter.copy(patches[place], path, xy, epoch + 1, before=before)
         return self._finishing.finish(patches)
 
     def _augmenter(self) -> Augmenter | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from patchcli.errors import UsageError
 from patchcli.order import Rows
+from patchcli.readers.cuts import ArrayCuts, OfImages
 from patchcli.readers.keras.arguments import DataFormat
 from patchcli.readers.keras.flow import Targets
 from patchcli.specs import Size
@@ -34,7 +36,7 @@ def by_class(labels: Sequence[int], subset: Subset, validation_split: float) -> 
     """
     if subset is None:
         return [True] * len(labels)
-    n_validation = {label: int(validation_split * labels.count(label)) for label in set(labels)}
+    n_validation = {label: int(validation_split * n) for label, n in Counter(labels).items()}
     seen = dict.fromkeys(n_validation, 0)
     chosen = []
     for label in labels:
@@ -80,11 +82,15 @@ class Given:
     weights: Array | None
     more: tuple[Array, ...]
 
-    def of(self, numbers: Rows) -> Targets:
-        """For patches of some images."""
-        y = None if self.y is None else self.y[numbers]
-        weights = None if self.weights is None else self.weights[numbers]
-        return Targets(y, 0, weights, tuple(more[numbers] for more in self.more))
+    def of(self, numbers: Rows, cuts: ArrayCuts) -> Targets:
+        """For the patches of some images."""
+
+        def spread(values: Array) -> OfImages:
+            return OfImages(values[numbers], cuts)
+
+        y = None if self.y is None else spread(self.y)
+        weights = None if self.weights is None else spread(self.weights)
+        return Targets(y, 0, weights, tuple(map(spread, self.more)))
 
 
 def of_arrays(
@@ -117,8 +123,6 @@ def of_arrays(
         raise UsageError(f"x has shape {pixels.shape}: expected (n, height, width, channels), or with channels first")
     if data_format == "channels_first":
         pixels = np.moveaxis(pixels, 1, 3)
-    if pixels.dtype not in (np.uint8, np.uint16):
-        pixels = pixels.astype(np.float32, copy=False)
     given = Given(
         None if y is None else np.asarray(y), None if sample_weight is None else np.asarray(sample_weight), more
     )

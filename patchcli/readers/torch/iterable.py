@@ -21,7 +21,7 @@ from patchcli.readers.torch.ranks import check_share, rank_of
 from patchcli.specs import check_switch, whole
 
 _LANES: Final = 16  # as many readers as divide it have each its own part of the files
-_RUN_BYTES: Final = 4 << 20
+_RUN_BYTES: Final = 1 << 20  # shards are cut into such parts: class after class stands in them
 _READ_TOGETHER: Final = 64
 
 
@@ -29,7 +29,7 @@ class PatchIterable(Tensors, IterableDataset[Any]):
     """The patches of a data set one after the other, in a shuffled order that suits large files and slow disks.
 
     There is one order of batches for each seed and epoch, whatever the workers and ranks: batch k is for rank
-    `k % world`, and there each worker of a DataLoader makes its share, reading its own shards or parts of them.
+    `k % world`, and there each worker of a DataLoader makes its share, reading its own parts of the shards.
 
         DataLoader(PatchIterable(ps, batch_size=64), batch_size=None, num_workers=4)     # the same for any num_workers
         DataLoader(PatchIterable(ps), batch_size=64, num_workers=4)                      # torch makes the batches
@@ -95,7 +95,7 @@ class PatchIterable(Tensors, IterableDataset[Any]):
             raise UsageError(
                 "drop_last has no effect without batch_size: say it to the DataLoader, which makes the batches"
             )
-        check_share(len(self), len(self.patches), self.world)
+        check_share(len(self), len(self.patches), self.world, even=even)
         self._shared = Shared(0, 0)
         self._next: tuple[int, int] | None = None  # while iterating: the epoch, and the batch that this one makes next
         self._resumed: tuple[int, int] | None = None
@@ -176,7 +176,8 @@ class PatchIterable(Tensors, IterableDataset[Any]):
 
     def _what(self) -> str:
         """What tells this order from others, in words."""
-        own = f"PatchIterable of {len(self.patches)} patches, seed {self.seed}, batch_size {self.batch_size}"
+        own = f"PatchIterable of {len(self.patches)} patches of plan {self.patches.plan_id[:8]}, seed {self.seed}"
+        own += f", batch_size {self.batch_size}"
         own += f", buffer {self.buffer}" if self.shuffle else ", not shuffled"
         return f"{own}, rank {self.rank} of {self.world}" if self.world > 1 else own
 
@@ -188,17 +189,9 @@ class PatchIterable(Tensors, IterableDataset[Any]):
         return [np.arange(start, min(n, start + size)) for start in range(0, n, size)]
 
     def _lanes(self, epoch: int) -> list[npt.NDArray[np.int64]]:
-        bounds, shards = self._runs()
-        return lanes(bounds, shards, _LANES, seed=self.seed, epoch=epoch, buffer=self.buffer)
-
-    def _runs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Runs of neighbours of about 4 MiB (m + 1,), at least four a lane, and the shard of each (m,)."""
-        shard = self.patches.whole.shards.of_rows(self.patches.rows)
-        n = len(shard)
-        changes = np.flatnonzero(np.diff(shard)) + 1
+        n = len(self.patches)
         length = max(1, min(_RUN_BYTES // self.patches.whole.facts.patch_bytes, n // (4 * _LANES)))
-        bounds = runs([0, *changes.tolist(), n] if n else [0], length)
-        return bounds, np.unique(shard[bounds[:-1]], return_inverse=True)[1]
+        return lanes(runs([0, n], length), _LANES, seed=self.seed, epoch=epoch, buffer=self.buffer)
 
     def _batchwise(self, numbers: range, epoch: int, size: int) -> Iterator[Any]:
         batches = self._batches(epoch, size)

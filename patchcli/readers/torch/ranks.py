@@ -36,9 +36,7 @@ def rank_of(rank: int | None, world: int | None) -> Rank:
     return Rank(rank, world)
 
 
-def check_share(n_own: int, n: int, world: int) -> None:
+def check_share(n_own: int, n: int, world: int, *, even: bool) -> None:
     """Raise `UsageError` when there is something, but too little for all ranks to have equally much of it."""
-    if n and not n_own:
-        raise UsageError(
-            f"{n} patches are too few for {world} ranks to have equally many: use fewer ranks, or even=False"
-        )
+    if n and not n_own and even and world > 1:
+        raise UsageError(f"{n} patches are too few for {world} ranks to have equally many: fewer ranks, or even=False")

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Sampler
 
 from patchcli.errors import UsageError
-from patchcli.order import Rows, dealt, runs, weighted, windowed
+from patchcli.order import Rows, Windows, dealt, runs, weighted
 from patchcli.readers.ahead import Ahead
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.samples import Path, patches_of
@@ -67,7 +67,8 @@ class _Epochs(Sampler[int]):
 
     def _what(self) -> str:
         """What tells this order from others, in words."""
-        own = f"{type(self).__name__} of {len(self.patches)} patches, seed {self.seed}"
+        plan = self.patches.plan_id[:8]
+        own = f"{type(self).__name__} of {len(self.patches)} patches of plan {plan}, seed {self.seed}"
         return f"{own}, rank {self.rank} of {self.world}" if self.world > 1 else own
 
     def __len__(self) -> int:
@@ -175,7 +176,7 @@ class ShuffleWindow(_Epochs):
         super().__init__(patches, seed=seed, rank=rank, world=world, even=even)
         if block is None:
             block = max(1, _BLOCK_BYTES // self.patches.whole.facts.patch_bytes)
-        check_share(len(self), len(self.patches), self.world)
+        check_share(len(self), len(self.patches), self.world, even=even)
         self.block, self.window = whole("block", block, 1, 2**31 - 1), whole("window", window, 1, 2**31 - 1)
 
     def _n(self) -> int:
@@ -186,7 +187,7 @@ class ShuffleWindow(_Epochs):
 
     def _order(self, epoch: int) -> Rows:
         bounds = runs([0, len(self.patches)], self.block)
-        return windowed(bounds, np.ones(len(bounds) - 1, np.int64), self.window, seed=self.seed, epoch=epoch)
+        return Windows(bounds, np.ones(len(bounds) - 1, np.int64), self.window, seed=self.seed, epoch=epoch)[:]
 
 
 class WeightedSampler(_Epochs):
@@ -220,7 +221,7 @@ class WeightedSampler(_Epochs):
         self.n_samples = len(self.patches) if n_samples is None else whole("n_samples", n_samples, 0, 2**40)
         counts = np.bincount(self.patches.labels, minlength=len(self.patches.classes))
         self._shares = counts * _by_label(self.patches.class_weight() if weights is None else weights, len(counts))
-        check_share(len(self), self.n_samples, self.world)
+        check_share(len(self), self.n_samples, self.world, even=True)
         if self.n_samples and not self._shares.sum() > 0:
             raise UsageError("weights are 0 for every class that has patches: there is nothing to take")
 
