@@ -9,7 +9,8 @@ import numpy as np
 
 from patchcli.errors import UsageError
 from patchcli.readers.arrays import PatchSet
-from patchcli.readers.cuts import ArrayCuts, Cutting, cut_folder, look_at_folder
+from patchcli.readers.cuts import ArrayCuts, Cutting
+from patchcli.readers.folders import cut_folder, look_at_folder
 from patchcli.readers.keras.arguments import ClassMode, check_class_mode, saving_of, seed_of
 from patchcli.readers.keras.finishing import Finishing
 from patchcli.readers.keras.flows import ArrayFlow, DirectoryFlow, SetFlow

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcli.readers.arrays import PatchSet
-from patchcli.readers.cuts import ArrayCuts, Folder, FolderCuts, OfImages
+from patchcli.readers.cuts import ArrayCuts, OfImages
+from patchcli.readers.folders import Folder, FolderCuts
 from patchcli.readers.keras.flow import Flow, Source, Targets
 
 Array = npt.NDArray[Any]
