@@ -89,7 +89,7 @@ def test_batches_mix_classes_that_stand_class_after_class_in_many_shards(ps: pat
         shares = [count[count > 0] / count.sum() for count in counts]
         return float(np.mean([-(share * np.log2(share)).sum() for share in shares]))
 
-    assert len(set(ps.whole.shards.of_rows(ps.rows).tolist())) > 16
+    assert len(set(ps.whole.shards.of_rows(ps.rows_at(np.arange(len(ps)))).tolist())) > 16
     its = entropy(iterable(ps, buffer=128)._batches(0, 16))
     full = np.random.default_rng(0).permutation(len(ps))
     assert its > 0.9 * entropy([full[start : start + 16].tolist() for start in range(0, len(full), 16)])

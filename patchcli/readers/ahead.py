@@ -38,7 +38,7 @@ class Ahead:
         self._shards = patches.whole.shards
         self._per_piece = max(1, _PIECE_BYTES // patch_bytes)
         self._horizon = max(1, _HORIZON_BYTES // patch_bytes)
-        pieces, first = np.unique(patches.rows[order] // self._per_piece, return_index=True)
+        pieces, first = np.unique(patches.rows_at(order) // self._per_piece, return_index=True)
         in_turn = np.argsort(first, kind="stable")
         self._pieces, self._first = pieces[in_turn], first[in_turn]
         self._asked = 0

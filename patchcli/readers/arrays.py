@@ -170,10 +170,9 @@ class PatchSet:
         """The data set that this is all or part of."""
         return self._whole
 
-    @property
-    def rows(self) -> Rows:
-        """Row of each patch in the whole data set, int64 (n,)."""
-        return np.arange(len(self)) if self._rows is None else self._rows
+    def rows_at(self, positions: Rows) -> Rows:
+        """Rows in the whole data set of the patches at some positions (k,), none of them negative: int64 (k,)."""
+        return positions if self._rows is None else np.asarray(self._rows[positions])
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A name travels, not the tables: each process reads them from the file, which is no slower than a pipe.

@@ -120,7 +120,7 @@ class Samples:
         patches = self.patches.read(positions, self._scratch(len(positions)) if scratch else None)
         if self._prepared is None:
             return patches
-        rows = self.patches.rows[positions]
+        rows = self.patches.rows_at(positions)
         augmenter, chosen = self._augmenter(self._prepared), self._prepared.chosen[rows].tolist()
         paths, sources = self.patches.sources.path, self.patches.source[positions].tolist()
         xys, befores = self.patches.coords[positions].tolist(), self._prepared.before(rows)
