@@ -520,6 +520,28 @@ def test_who_made_the_folder_removes_it(root: Path, scratch: Path) -> None:
     assert list(scratch.iterdir()) == []
 
 
+def test_folders_of_processes_that_were_killed_go_with_the_next(root: Path, scratch: Path) -> None:
+    one = decoded(root)
+    one.share()
+    (mine,) = scratch.iterdir()
+    child = os.fork()
+    if not child:
+        other = decoded(root)
+        other.share()
+        other.get(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    left = set(scratch.iterdir()) - {mine}
+    assert len(left) == 1
+    (scratch / "patchcli-of-somebody").mkdir()
+    (scratch / mine.name.replace(str(os.getpid()), str(os.getppid()))).mkdir()  # of one that runs
+    another = decoded(root)
+    another.share()
+    assert mine.is_dir()
+    assert not next(iter(left)).exists()
+    assert len(list(scratch.iterdir())) == 4
+
+
 def is_there_when_closed(one: Decoded, scratch: Path) -> bool:
     one.close()
     return len(files(scratch)) == 1

@@ -38,7 +38,7 @@ def losses(root, workers, processes):
     epochs = []
     noting = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(training.epoch))
     history = model.fit(
-        training, validation_data=validation, epochs=2, shuffle=False, verbose=0, callbacks=[noting]
+        training, validation_data=validation, epochs=2, verbose=0, callbacks=[noting]
     ).history
     assert epochs == [0, 1], epochs
     assert training.epoch == 2, training.epoch
@@ -101,6 +101,30 @@ if __name__ == "__main__":
 """
 
 
+ONCE = """
+import json, sys, warnings
+import keras
+from patchcli.keras import PatchImageDataGenerator
+
+root, workers = sys.argv[1], int(sys.argv[2])
+flow = PatchImageDataGenerator(patch_size=32, overlap=0.5).flow_from_directory(
+    root, seed=1, batch_size=8, cache="120kB", workers=workers
+)
+model = keras.Sequential([keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4, "softmax")])
+model.compile("sgd", "categorical_crossentropy")
+said = {"images": len(flow.images), "batches": len(flow)}
+for fits in range(2):
+    before = flow.n_decoded
+    model.fit(flow, epochs=3, verbose=0)  # Keras shuffles by default
+    said[f"fit {fits}"] = flow.n_decoded - before
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    model.fit(flow, epochs=1, steps_per_epoch=2, verbose=0)
+said["warned"] = [str(one.message) for one in caught if "steps_per_epoch is 2" in str(one.message)]
+print(json.dumps(said))
+"""
+
+
 def told(script: str, folder: Path, *arguments: object, backend: str, seconds: float = 240) -> Any:
     """What a script prints, as JSON; it must end well and leave nothing behind."""
     path, rest = folder / "script.py", folder / "rest"
@@ -132,6 +156,19 @@ def test_models_learn_the_same_whatever_the_workers(root: Path, tmp_path: Path, 
     assert len(found) == 2
     for way, losses in found.items():
         assert losses == pytest.approx(expected, rel=1e-4), way
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_fit_decodes_each_image_once_an_epoch(root: Path, tmp_path: Path, workers: int) -> None:
+    """Though Keras would shuffle the batches: the flow has shuffled them, and most images do not fit the cache."""
+    said = told(ONCE, tmp_path, root, workers, backend="jax")
+    assert said["images"] >= 8
+    assert said["batches"] > 12
+    # the first fit looks at a batch before it begins; threads ask for two batches at once, and meet an image twice
+    most = said["images"] * (3 if workers == 1 else 4)
+    assert said["images"] < said["fit 1"] <= most  # some stay from one epoch to the next
+    assert said["images"] < said["fit 0"] <= most + 10
+    assert len(said["warned"]) == 1
 
 
 def test_processes_of_keras_get_the_same_batches(root: Path, tmp_path: Path) -> None:

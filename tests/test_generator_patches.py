@@ -6,6 +6,7 @@ import importlib
 import itertools
 import pickle
 import shutil
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -354,10 +355,10 @@ def test_images_and_masks_move_alike(make: Make, root: Path, tmp_path: Path) -> 
     for path in root.rglob("*.*"):
         (tmp_path / "masks" / path.parent.name).mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / path.parent.name).mkdir(parents=True, exist_ok=True)
-        name = Path(path.parent.name) / f"{path.name}.png"
+        name = Path(path.parent.name) / path.stem  # suffixes differ, as they often do
         with Pillow.open(path) as image:
-            Pillow.fromarray(np.asarray(image.convert("RGB"))).save(tmp_path / "images" / name)
-            Pillow.fromarray(255 - np.asarray(image.convert("RGB"))).save(tmp_path / "masks" / name)
+            Pillow.fromarray(np.asarray(image.convert("RGB"))).save(tmp_path / "images" / f"{name}.bmp")
+            Pillow.fromarray(255 - np.asarray(image.convert("RGB"))).save(tmp_path / "masks" / f"{name}.png")
     geometry = {name: MOVED[name] for name in MOVED if name not in ("channel_shift_range", "brightness_range")}
     flows = [
         make(**geometry, overlap=0.5).flow_from_directory(tmp_path / name, class_mode=None, seed=8, batch_size=33)
@@ -462,6 +463,25 @@ def test_splits_of_a_data_set(make: Make, cut_splits: Path) -> None:
         assert np.mean(differ) > 0.9 if is_moved else not any(differ)
     with pytest.raises(UsageError, match="nowhere"):
         generator.flow_from_hdf5(cut_splits, split="nowhere")
+    for ps in (whole, whole.subset(split="val")):  # whichever way they come together, rows of val are left alone
+        flow = generator.flow_from_hdf5(ps, class_mode=None, shuffle=False, seed=0)
+        same = [np.array_equal(shown, patch) for shown, patch in zip(images_of(flow), ps, strict=True)]
+        assert ps.split is not None
+        is_val = ps.split == ps.splits.index("val")
+        assert np.all(np.asarray(same)[is_val])
+        assert is_val.all() or np.mean(np.asarray(same)[~is_val]) < 0.2
+
+
+def test_validation_takes_no_copies(make: Make, cut_rgb: Path, tmp_path: Path) -> None:
+    patchcli.augment(cut_rgb, tmp_path / "more.h5", copies=2, executor="serial", **MOVED)
+    ps = patchcli.open(tmp_path / "more.h5")
+    assert ps.copy is not None
+    generator = make(validation_split=0.5)
+    flow = generator.flow_from_hdf5(ps, subset="validation", class_mode=None, shuffle=False)
+    plain = generator.flow_from_hdf5(cut_rgb, subset="validation", class_mode=None, shuffle=False)
+    np.testing.assert_array_equal(images_of(flow), images_of(plain))
+    training = generator.flow_from_hdf5(ps, subset="training")
+    assert training.n == 3 * generator.flow_from_hdf5(cut_rgb, subset="training").n
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
@@ -521,6 +541,21 @@ def test_arrays_are_cut_too(make: Make) -> None:
     (x, ages), y = make(stride=20).flow((images, np.array([30, 40])), np.array([5, 7]), batch_size=16, seed=0)[0]
     assert np.array_equal(ages, np.where(y == 5, 30, 40))
     assert y.tolist() != sorted(y.tolist())
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float64", "bool"])
+def test_arrays_of_other_dtypes_are_converted_image_by_image(make: Make, tmp_path: Path, dtype: str) -> None:
+    x = np.random.default_rng(0).integers(0, 2, (40, 256, 256, 3)).astype(dtype)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    tracemalloc.start()
+    flow = make(patch_size=64).flow(mapped, np.arange(40), batch_size=8, shuffle=False)
+    batch, labels = flow[0]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6  # all of it as float32 would be 31 MB
+    np.testing.assert_array_equal(batch, [x[0, y : y + 64, x_ : x_ + 64] for y in (0, 64) for x_ in range(0, 256, 64)])
+    assert labels.tolist() == [0] * 8
 
 
 def test_arrays_smaller_than_a_patch(make: Make) -> None:
@@ -621,6 +656,10 @@ def test_the_state_of_another_flow_is_refused(make: Make, root: Path) -> None:
     state = make().flow_from_directory(root, seed=3).state_dict()
     with pytest.raises(UsageError, match="seed"):
         make().flow_from_directory(root, seed=4).load_state_dict(state)
+    for other in ({"cache": "64KiB"}, {"classes": ["brick", "grass"]}, {"batch_size": 5}, {"shuffle": False}):
+        with pytest.raises(UsageError, match="another order"):
+            make().flow_from_directory(root, seed=3, **other).load_state_dict(state)
+    make().flow_from_directory(root, seed=3).load_state_dict(state)
 
 
 def test_saved_pictures_are_patches(make: Make, root: Path, tmp_path: Path) -> None:
