@@ -58,7 +58,7 @@ class Windows:
     weights : int64 (m,)
         What a run costs to be held, in any unit.
     most : int
-        A window takes runs until they weigh this much; every window takes at least one.
+        What the runs of a window weigh at most, unless one alone weighs more; windows are about equal.
     """
 
     def __init__(self, bounds: Rows, weights: npt.NDArray[np.int64], most: int, *, seed: int, epoch: int) -> None:
@@ -99,15 +99,30 @@ class Windows:
 
 
 def _windows(weights: npt.NDArray[np.int64], most: int) -> Rows:
-    """The window of each of some runs in their order: a new one begins with a run that no longer fits."""
-    windows = np.empty(len(weights), np.int64)
-    window = held = 0
-    for place, weight in enumerate(weights.tolist()):
-        if held and held + weight > most:
-            window, held = window + 1, 0
-        windows[place] = window
-        held += weight
-    return windows
+    """The window of each of some runs in their order: as few windows as can be, none heavier than `most`, about equal.
+
+    One run alone may be heavier. Were the windows not equal, the last might hold a single run, of a single class.
+    """
+    ends = np.cumsum(weights)
+    n_windows = len(_begins(ends, most))
+    low, high = 0, most
+    while high - low > 1:  # the least weight that makes no more of them
+        middle = (low + high) // 2
+        low, high = (low, middle) if len(_begins(ends, middle)) <= n_windows else (middle, high)
+    windows = np.zeros(len(weights), np.int64)
+    windows[_begins(ends, high)[1:]] = 1
+    return np.cumsum(windows)
+
+
+def _begins(ends: Rows, most: int) -> list[int]:
+    """First run of each window, when each takes runs as long as they weigh at most so much; `ends` add up weights."""
+    begins: list[int] = []
+    begin = held = 0
+    while begin < len(ends):
+        begins.append(begin)
+        begin = max(begin + 1, int(np.searchsorted(ends, held + most, side="right")))
+        held = int(ends[begin - 1])
+    return begins
 
 
 def runs(bounds: Sequence[int] | Rows, length: int) -> Rows:

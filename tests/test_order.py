@@ -64,12 +64,18 @@ def test_windows_against_the_obvious(lengths: list[int], most: int, seed: int, e
     assert sorted(found.tolist()) == list(range(sum(lengths)))
 
     chance = order.chances(n_runs, seed=seed, epoch=epoch, what="run").tolist()
-    windows: list[list[int]] = [[]]
-    for run in sorted(range(n_runs), key=lambda run: chance[run]):
-        held = sum(weights[other] for other in windows[-1])
-        if held and held + weights[run] > most:
-            windows.append([])
-        windows[-1].append(run)
+    in_order = sorted(range(n_runs), key=lambda run: chance[run])
+
+    def filled(limit: int) -> list[list[int]]:
+        windows: list[list[int]] = []
+        for run in in_order:
+            if not windows or sum(weights[other] for other in windows[-1]) + weights[run] > limit:
+                windows.append([])
+            windows[-1].append(run)
+        return windows
+
+    n_windows = len(filled(most))
+    windows = next(ways for limit in range(1, most + 1) if len(ways := filled(limit)) <= n_windows)
     place = 0
     for window in windows:
         held = sum(weights[run] for run in window)

@@ -26,6 +26,13 @@ from patchcli.readers.samples import Samples
 Array = npt.NDArray[Any]
 
 
+@pytest.fixture(scope="module")
+def sharded(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sharded") / "out.h5"
+    assert patchcli.extract(root, out, patch=32, executor="serial", shard_size="70kB").shards > 3
+    return out
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Rows that were asked for, (first, number), while the real requests go on."""
@@ -41,9 +48,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 def test_every_piece_is_asked_for_once_and_before_it_is_read(
-    cut_sharded: Path, asked: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+    sharded: Path, asked: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ps = patchcli.open(cut_sharded)
+    ps = patchcli.open(sharded)
     size = ps.whole.facts.patch_bytes
     monkeypatch.setattr(ahead_module, "_PIECE_BYTES", 4 * size)
     monkeypatch.setattr(ahead_module, "_HORIZON_BYTES", 8 * size)
@@ -57,6 +64,14 @@ def test_every_piece_is_asked_for_once_and_before_it_is_read(
         assert len(asked) <= max(len(needed), place // 4 + 2)  # and not much more
     assert len({first for first, _ in asked}) == len(asked)
     assert {first // 4 for first, _ in asked} == {row // 4 for row in order.tolist()}
+
+
+def test_nothing_is_asked_for_in_compressed_shards(cut_sharded: Path, asked: list[tuple[int, int]]) -> None:
+    ps = patchcli.open(cut_sharded)
+    ahead = Ahead(ps, np.arange(len(ps)))
+    for place in range(len(ps)):
+        ahead.reach(place)
+    assert asked == []
 
 
 def test_the_system_is_asked_for_the_bytes_of_these_rows(cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:

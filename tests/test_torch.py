@@ -282,6 +282,34 @@ def test_how_many_copies_changes_nothing(cut: Path) -> None:
     assert all(torch.equal(one[index][0], other[index][0]) for index in range(0, 80, 9))
 
 
+def test_showing_the_same_copies_again_and_again_is_warned_of_once(cut: Path) -> None:
+    ps = patchcli.open(cut)
+    ds = patchcli.torch.PatchDataset(ps, augment=KERAS)
+    for epoch in range(3):
+        ds.set_epoch(epoch)
+        for _ in range(2):
+            ds.__getitems__(range(len(ds)))
+    ds[0]
+    with pytest.warns(UserWarning, match="epoch 2 is shown again and again, with the same copies: call set_epoch"):
+        ds.__getitems__(range(len(ds)))
+    ds.__getitems__(range(len(ds)))
+    plain = patchcli.torch.PatchDataset(ps, augment={"rescale": "1/255"})
+    for _ in range(4):
+        plain.__getitems__(range(len(ds)))
+
+
+def test_several_indices_are_a_batch(cut: Path) -> None:
+    ds = patchcli.torch.PatchDataset(cut)
+    for several in ([3, 1, 1], np.array([3, 1, 1]), torch.tensor([3, 1, 1])):
+        x, y = ds[several]
+        assert torch.equal(x, torch.stack([ds[3][0], ds[1][0], ds[1][0]]))
+        assert y.tolist() == [ds[3][1], ds[1][1], ds[1][1]]
+    batches = torch.utils.data.BatchSampler(range(len(ds)), 7, drop_last=False)
+    loader = torch.utils.data.DataLoader(ds, sampler=batches, batch_size=None)
+    assert sum(len(y) for _, y in loader) == len(ds)
+
+
+@pytest.mark.filterwarnings("ignore:epoch 0 is shown again")
 @pytest.mark.parametrize("augment", [KERAS, CONFIGS / "histology.yaml"], ids=["keras", "albumentations"])
 @pytest.mark.parametrize("kind", ["shards", "compressed"])
 def test_threads_read_as_one_does(sharded: Path, cut_sharded: Path, kind: str, augment: object) -> None:

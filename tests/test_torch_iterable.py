@@ -190,9 +190,11 @@ def test_going_on(ps: patchcli.PatchSet, row_of: RowOf, taken: int, batch_size: 
     for state in (it.state_dict(), it.state_dict(taken=taken)):
         other = fresh()
         other.load_state_dict(json.loads(json.dumps(state)))
-        assert other.epoch == 4
-        assert first + rows(other) == epochs[0]
-        other.set_epoch(5)
+        assert other.epoch == 4 + (taken == len(epochs[0]))  # all of it was taken: the next one
+        if taken < len(epochs[0]):
+            other.set_epoch(4)  # says nothing new
+            assert first + rows(other) == epochs[0]
+            other.set_epoch(5)
         assert rows(other) == epochs[1]
 
 

@@ -331,9 +331,39 @@ def test_wrong_weights(ps: patchcli.PatchSet, options: dict[str, Any], said: str
         patchcli.torch.WeightedSampler(ps, **options)
 
 
-@pytest.mark.parametrize(
-    "said", [{"epoch": -1}, {"epoch": 0.5}, {"epoch": 0, "start": -1}, {"epoch": 0, "start": None}]
-)
+def test_saying_the_epoch_that_was_loaded_keeps_its_start(ps: patchcli.PatchSet) -> None:
+    """Frameworks say the epoch before each; another epoch, or a start, is what it says."""
+    for one, other in zip(samplers(ps), samplers(ps), strict=True):
+        one.set_epoch(3)
+        whole = list(one)
+        for start, expected in ((None, whole[7:]), (0, whole), (9, whole[9:])):
+            other.set_epoch(3, start=7)
+            other.load_state_dict(other.state_dict())
+            other.set_epoch(3, start=start)
+            assert list(other) == expected
+        other.set_epoch(3, start=7)
+        other.set_epoch(4)
+        assert len(list(other)) == len(whole)
+
+
+def test_what_is_no_data_set_of_ours(ps: patchcli.PatchSet) -> None:
+    subset = torch.utils.data.Subset(patchcli.torch.PatchDataset(ps), [1, 2])
+    for ask in (patchcli.torch.ShuffleWindow, patchcli.torch.WeightedSampler, patchcli.torch.class_weights):
+        with pytest.raises(UsageError, match=r"Subset: expected a PatchDataset.*ps\.subset\(indices\)"):
+            ask(subset)
+
+
+@pytest.mark.parametrize("block", [1, 4])
+@pytest.mark.parametrize("extra", [0, 1, 2, 5])
+def test_batches_mix_classes_to_the_end_of_an_epoch(ps: patchcli.PatchSet, extra: int, block: int) -> None:
+    """However few blocks are left over by the windows: they are about equal."""
+    n = 32 * block + extra * block
+    rows = list(patchcli.torch.ShuffleWindow(ps.subset(np.arange(n)), block=block, window=32))
+    labels = np.repeat(np.arange(4), -(-n // 4))[:n]  # class after class, as extract writes them
+    assert {len(set(labels[rows[start : start + 16]].tolist())) for start in range(0, n - 15, 8)} <= {3, 4}
+
+
+@pytest.mark.parametrize("said", [{"epoch": -1}, {"epoch": 0.5}, {"epoch": 0, "start": -1}, {"epoch": 0, "start": "1"}])
 def test_wrong_epochs(ps: patchcli.PatchSet, said: dict[str, Any]) -> None:
     for sampler in samplers(ps):
         with pytest.raises(UsageError):

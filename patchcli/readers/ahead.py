@@ -42,6 +42,8 @@ class Ahead:
         in_turn = np.argsort(first, kind="stable")
         self._pieces, self._first = pieces[in_turn], first[in_turn]
         self._asked = 0
+        if patches.settings.get("compression", "none") != "none":  # nobody knows where in a shard its chunks are
+            self._pieces = self._first = self._pieces[:0]
 
     def reach(self, place: int) -> None:
         """Say which place of the order comes next."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from patchcli.errors import DamagedFile, UsageError
 from patchcli.io.dataset import Dataset, Sources
@@ -169,6 +170,12 @@ class PatchSet:
     def whole(self) -> Dataset:
         """The data set that this is all or part of."""
         return self._whole
+
+    @property
+    def name(self) -> str:
+        """What tells these patches, and their order, from others, in a word or two."""
+        plan = f"plan {self.plan_id[:8]}"
+        return plan if self._rows is None else f"rows {xxhash.xxh3_64_hexdigest(self._rows.tobytes())[:8]} of {plan}"
 
     def rows_at(self, positions: Rows) -> Rows:
         """Rows in the whole data set of the patches at some positions (k,), none of them negative: int64 (k,)."""

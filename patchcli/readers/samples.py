@@ -99,7 +99,7 @@ class Samples:
     @property
     def name(self) -> str:
         """What tells its patches from those of others."""
-        return f"plan {self.patches.plan_id[:8]}"
+        return self.patches.name
 
     def order(self, *, seed: int, epoch: int) -> Rows:
         """Positions in the order of an epoch."""
@@ -129,6 +129,10 @@ class Samples:
             copy = epoch + 1 if chosen[number] else 0
             shown[number] = augmenter.copy(patches[number], paths[source], (x, y), copy, before=before)
         return shown
+
+    def untouched(self, positions: Rows) -> Array:
+        """Patches as the data set has them: array (k, H, W, C)."""
+        return self.patches[positions]
 
     def share(self) -> None:
         """Make ready to be read by several processes: they read the same files."""

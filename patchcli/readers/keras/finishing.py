@@ -17,6 +17,7 @@ from patchcli.pipeline.standardize import EPSILON, MOST_WHITENED, Standard, Stat
 from patchcli.pipeline.tree import Group, Step
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.keras.arguments import DataFormat, float_dtype
+from patchcli.readers.keras.flow import Flow
 
 Array = npt.NDArray[Any]
 
@@ -46,6 +47,10 @@ class Finishing:
         self.standard = Standard.of(**_overridden(standard))
         said = KerasRanges.of(**ranges)
         self.pipeline = None if said.is_nothing else Group("Sequential", (Step(KERAS, said.settings(), 1.0),))
+        if preprocessing_function is not None and not callable(preprocessing_function):
+            raise UsageError(
+                f"preprocessing_function is {preprocessing_function!r:.80}: expected a function of a patch"
+            )
         self.preprocessing_function, self.data_format = preprocessing_function, data_format
         self.dtype = float_dtype(dtype)
         self._statistics: Statistics | None = None
@@ -75,8 +80,7 @@ class Finishing:
         """
         shown = patches.astype(np.float32)
         if self.preprocessing_function is not None:
-            for place, patch in enumerate(shown):
-                shown[place] = self._preprocessed(patch, self.preprocessing_function)
+            shown = self._all_preprocessed(shown)
         if self.standard.is_nothing:
             return shown
         if self.standard == Standard(rescale=self.standard.rescale):  # all there is to do, mostly: at once
@@ -114,8 +118,9 @@ class Finishing:
 
         Parameters
         ----------
-        x : array (n, H, W, C), or with channels first, or PatchSet
-            Patches, or images of which the statistics are to be taken; a PatchSet is read block by block.
+        x : array (n, H, W, C), or with channels first, or PatchSet, or Flow
+            Patches, or images of which the statistics are to be taken, after `preprocessing_function`. A PatchSet, or
+            a flow of this generator, is read block by block.
         augment : bool
             Take them of randomly augmented patches, `rounds` copies of each.
         seed : int, optional
@@ -128,6 +133,8 @@ class Finishing:
         if isinstance(x, PatchSet):
             blocks: Iterable[Array] = (x[start : start + _BLOCK] for start in range(0, len(x), _BLOCK))
             size = int(np.prod(x.patch_shape))
+        elif isinstance(x, Flow):
+            blocks, size = x.untouched(_BLOCK), int(np.prod(x.image_shape))
         else:
             images = np.asarray(x)
             if images.ndim != 4:
@@ -140,6 +147,8 @@ class Finishing:
             raise UsageError(f"zca_whitening: patches have {size:,} values, expected at most {MOST_WHITENED:,}")
         if augment:
             blocks = self._augmented(blocks, rounds, seed)
+        if self.preprocessing_function is not None:
+            blocks = (self._all_preprocessed(block.astype(np.float32)) for block in blocks)
         self._statistics = fit(blocks, self.standard)
 
     def _augmented(self, blocks: Iterable[Array], rounds: int, seed: int | None) -> Iterator[Array]:
@@ -154,6 +163,12 @@ class Finishing:
             for copy in range(1, rounds + 1):
                 yield np.stack([augmenter.copy(one, b"%d" % (n + i), (0, 0), copy) for i, one in enumerate(patches)])
             n += len(block)
+
+    def _all_preprocessed(self, patches: Array) -> Array:
+        if self.preprocessing_function is not None:
+            for place, patch in enumerate(patches):
+                patches[place] = self._preprocessed(patch, self.preprocessing_function)
+        return patches
 
     def _preprocessed(self, patch: Array, function: Callable[[Any], Any]) -> Array:
         if self.data_format == "channels_last":

@@ -12,24 +12,41 @@ import contextlib
 import queue
 import sys
 import warnings
-from typing import Any
+from types import FrameType
+from typing import Any, Final
+
+_MOST_FRAMES: Final = 8
 
 
 def resetting_adapter() -> Any:
-    """Keras' adapter, when it is its reset that made it call the caller of this function; None otherwise."""
-    adapter = sys._getframe(2)
-    above = adapter.f_back
-    if above is None or above.f_code.co_name != "reset" or not above.f_globals["__name__"].startswith("keras."):
-        return None
-    epochs = above.f_locals.get("self")
+    """Keras' adapter, when its reset led to the caller of this function; None otherwise.
+
+    Between the two there may be others: a flow's heir, or a PyDataset that passes on what it is told.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    for _ in range(_MOST_FRAMES):
+        above = None if frame is None else frame.f_back
+        if frame is None or above is None:
+            return None
+        if _is_keras(frame, "on_epoch_end") and _is_keras(above, "reset"):
+            _check_steps(above.f_locals.get("self"))
+            return frame.f_locals.get("self")
+        frame = above
+    return None
+
+
+def _is_keras(frame: FrameType, name: str) -> bool:
+    return frame.f_code.co_name == name and frame.f_globals["__name__"].startswith("keras.")
+
+
+def _check_steps(epochs: Any) -> None:
     steps, n = getattr(epochs, "steps_per_epoch", None), getattr(epochs, "_num_batches", None)
     if steps is not None and steps != n:
         warnings.warn(
             f"steps_per_epoch is {steps}, a pass over the patches has {n} batches: Keras then begins passes anew, or "
             f"puts them together from several epochs, so that some patches come twice and others not; leave it out",
-            stacklevel=2,
+            stacklevel=5,
         )
-    return adapter.f_locals.get("self")
 
 
 def settle(adapter: Any, *, in_order: bool) -> None:

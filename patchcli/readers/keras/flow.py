@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from patchcli.errors import UsageError
 from patchcli.io.shown_pictures import save_picture
 from patchcli.order import Rows
 from patchcli.readers.cuts import OfImages
@@ -41,6 +42,9 @@ class Source(Protocol):
 
     def read(self, positions: Rows, epoch: int) -> Array:
         """Patches (k, H, W, C)."""
+
+    def untouched(self, positions: Rows) -> Array:
+        """Patches (k, H, W, C) before anything is done to them."""
 
     def share(self) -> None:
         """Make ready to be read by several processes."""
@@ -114,6 +118,11 @@ class Flow(keras.utils.PyDataset):
         self.image_shape = (channels, height, width) if data_format == "channels_first" else (height, width, channels)
         self.epoch, self.batch_index = 0, 0
         self._own()
+        if drop_last and not len(self):
+            raise UsageError(
+                f"drop_last, and {self.n} patches are no whole batch of {self.batch_size}: nothing is left"
+            )
+        whole("workers", workers, 0, 2**16)
         super().__init__(workers=workers, use_multiprocessing=use_multiprocessing, max_queue_size=max_queue_size)
         if use_multiprocessing:
             source.share()
@@ -132,6 +141,11 @@ class Flow(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         return self.n // self.batch_size if self.drop_last else -(-self.n // self.batch_size)
+
+    def untouched(self, size: int) -> Iterator[Array]:
+        """All patches as they are before anything is done to them, in order and in blocks (k, H, W, C)."""
+        for start in range(0, self.n, size):
+            yield self._source.untouched(np.arange(start, min(self.n, start + size)))
 
     def __getitem__(self, index: int) -> Any:
         n = len(self)
@@ -164,8 +178,13 @@ class Flow(keras.utils.PyDataset):
         else:
             settle(adapter, in_order=self.shuffle)
 
-    def set_epoch(self, epoch: int, *, start: int = 0) -> None:
-        """Say which epoch comes next, for instance in a training that goes on, and with which batch `next` begins."""
+    def set_epoch(self, epoch: int, *, start: int | None = None) -> None:
+        """Say which epoch comes next, for instance in a training that goes on, and with which batch `next` begins.
+
+        By default with the first; with the one that `load_state_dict` said, when that was in this epoch.
+        """
+        if start is None:
+            start = self.batch_index if epoch == self.epoch else 0
         start = whole("start", start, 0, max(0, len(self) - 1))
         self.epoch, self.batch_index = whole("epoch", epoch, 0, 2**31 - 1), start
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import numpy as np
-
 from patchcli.errors import UsageError
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.cuts import ArrayCuts, Cutting
@@ -15,7 +13,7 @@ from patchcli.readers.keras.arguments import ClassMode, check_class_mode, saving
 from patchcli.readers.keras.finishing import Finishing
 from patchcli.readers.keras.flows import ArrayFlow, DirectoryFlow, SetFlow
 from patchcli.readers.keras.generated import Generated, Stored, Uncut
-from patchcli.readers.keras.subsets import Subset, by_class, check_not_empty, check_subset, of_arrays
+from patchcli.readers.keras.subsets import Subset, by_class, check_not_empty, check_subset, of_arrays, of_images
 from patchcli.readers.samples import Path, patches_of
 from patchcli.specs import MAX_PIXELS, Size, check_choice, parse_bytes, whole
 
@@ -97,7 +95,7 @@ class Flowing(Finishing):
         folder = look_at_folder(
             directory,
             classes=classes,
-            max_pixels=max_pixels,
+            max_pixels=(max_pixels := whole("max_pixels", max_pixels, 1, 2**63 - 1)),
             keep_going=on_error == "skip",
             follow_links=follow_links,
         )
@@ -223,8 +221,7 @@ class Flowing(Finishing):
         stored = patches_of(patches, split)
         self._check_same_patch(stored)
         if subset is not None:
-            chosen = np.asarray(by_class(stored.sources.label.tolist(), subset, self.validation_split), bool)
-            taken = chosen[stored.source]
+            taken = of_images(stored, subset, self.validation_split)[stored.source]
             if stored.copy is not None and subset == "validation":
                 taken &= stored.copy == 0
             stored = stored.subset(taken)

@@ -59,7 +59,7 @@ class Stored:
     def __init__(self, patches: PatchSet) -> None:
         self.patches = patches
         self.dtype, self.shape = patches.dtype, patches.patch_shape
-        self.name = f"plan {patches.plan_id[:8]}"
+        self.name = patches.name
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -123,6 +123,9 @@ class Generated:
 
     def share(self) -> None:
         self.uncut.share()
+
+    def untouched(self, positions: Rows) -> Array:
+        return self.uncut.read(positions)
 
     def read(self, positions: Rows, epoch: int) -> Array:
         """Patches (k, H, W, C); epoch e shows what `patchcli augment` writes as copy e + 1."""

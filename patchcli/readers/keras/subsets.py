@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from patchcli.errors import UsageError
 from patchcli.order import Rows
+from patchcli.readers.arrays import PatchSet
 from patchcli.readers.cuts import ArrayCuts, OfImages
 from patchcli.readers.keras.arguments import DataFormat
 from patchcli.readers.keras.flow import Targets
@@ -43,6 +45,16 @@ def by_class(labels: Sequence[int], subset: Subset, validation_split: float) -> 
         chosen.append((seen[label] < n_validation[label]) == (subset == "validation"))
         seen[label] += 1
     return chosen
+
+
+def of_images(patches: PatchSet, subset: Subset, validation_split: float) -> npt.NDArray[np.bool_]:
+    """Which images of a data set a subset takes, of those with patches here: by name, as `by_class`; bool (m,)."""
+    sources = patches.sources
+    here = np.unique(patches.source).tolist()
+    here.sort(key=lambda source: (sources.label[source], *os.path.split(sources.path[source])))
+    taken = np.zeros(len(sources), bool)
+    taken[here] = by_class([int(sources.label[source]) for source in here], subset, validation_split)
+    return taken
 
 
 def check_not_empty(n_patches: int, n_images: int, patch: Size, subset: Subset) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+import threading
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +22,22 @@ from patchcli.specs import check_choice, whole
 Layout = Literal["chw", "hwc"]
 Transform = Callable[[Any], Any]
 
+_ROOM: Final = 8192
+
 
 class Shared:
     """Whole numbers that all copies of a data set in worker processes see, persistent workers too."""
 
+    # one piece of shared memory for many: each takes a file descriptor
+    _room = torch.empty(0, dtype=torch.int64)
+    _lock = threading.Lock()
+
     def __init__(self, *numbers: int) -> None:
-        self._tensor = torch.tensor(numbers, device="cpu").share_memory_()
+        with Shared._lock:
+            if len(Shared._room) < len(numbers):
+                Shared._room = torch.zeros(max(_ROOM, len(numbers)), dtype=torch.int64, device="cpu").share_memory_()
+            self._tensor, Shared._room = Shared._room[: len(numbers)], Shared._room[len(numbers) :]
+        self.set(*numbers)
 
     def get(self) -> tuple[int, ...]:
         """The numbers as they are now."""
@@ -35,9 +47,14 @@ class Shared:
         """Change them for all."""
         self._tensor.copy_(torch.tensor(numbers, device="cpu"))
 
+    def put(self, place: int, number: int) -> None:
+        """Change one of them for all."""
+        self._tensor[place] = number
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._tensor.share_memory_()  # what was not shared when it was pickled
+        if not self._tensor.is_shared():  # pickled to a file, or copied: all of the room came with it
+            self._tensor = self._tensor.clone().share_memory_()
 
 
 class Tensors:
@@ -58,7 +75,9 @@ class Tensors:
         self.patches, self.layout = patches_of(patches, split), layout
         self.seed = whole("seed", seed, 0, 2**63 - 1)
         self.transform, self.target_transform = transform, target_transform
-        self._samples = Samples(self.patches, augmentation(augment, self.seed))
+        spec = augmentation(augment, self.seed)
+        self.is_augmenting = spec is not None and bool(spec.pipeline.steps)
+        self._samples = Samples(self.patches, spec)
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -138,7 +157,8 @@ class PatchDataset(Tensors, Dataset[tuple[Any, Any]]):
     augment : path, list or dict, optional
         Online augmentation: a pipeline as `patchcli augment --config` takes it, or options of `patchcli.augment`, such
         as `{"rotation_range": 20, "rescale": "1/255"}`. Epoch e shows the copies number e + 1 of `patchcli augment`
-        with the same seed, whatever the workers. Validation and test splits are not augmented, only standardised.
+        with the same seed, whatever the workers. Validation and test splits are not augmented, only standardised. Say
+        `set_epoch(epoch)` before each epoch, or sample with `ShuffleWindow(ds)`, which does: else copies stay the same.
     seed : int
         Of the augmentation.
 
@@ -174,23 +194,41 @@ class PatchDataset(Tensors, Dataset[tuple[Any, Any]]):
             augment=augment,
             seed=seed,
         )
-        self._shared = Shared(0)
+        self._shared = Shared(0, 0)  # epoch, and patches read in it: roughly, since workers count at once
+        self._warned = False
 
     def __len__(self) -> int:
         return len(self.patches)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
+    def __getitem__(self, index: Any) -> Any:
+        """A tensor and its label; of several indices a batch: tensors (k, C, H, W) and (k,)."""
+        if not hasattr(index, "__index__") or getattr(index, "ndim", False):
+            return default_collate(self.__getitems__(index))
         n, at = len(self), operator.index(index)
         if not -n <= at < n:
             raise IndexError(f"index {at} is out of range for {n} patches")
-        return self.pairs(np.array([at % n]), self.epoch)[0]
+        return self.pairs(self._noted(np.array([at % n])), self.epoch)[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Pairs as `ds[i]`, for several numbers at once: reading them together takes a tenth of the time."""
-        positions = np.fromiter(map(operator.index, indices), np.int64)
+        positions = self._noted(np.fromiter(map(operator.index, indices), np.int64))
         if self.transform is None and self.target_transform is None:
             return Together(*self.read(positions, self.epoch))
         return self.pairs(positions, self.epoch)
+
+    def _noted(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Warn who augments and shows the same copies again: a loader begins another epoch, and nobody has said so."""
+        if self.is_augmenting:
+            epoch, n_read = self._shared.get()
+            self._shared.set(epoch, n_read + len(positions))
+            if n_read > 2 * len(self) and not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"epoch {epoch} is shown again and again, with the same copies: call set_epoch(epoch) before each "
+                    f"epoch, or use ShuffleWindow, which does so",
+                    stacklevel=3,
+                )
+        return positions
 
     @property
     def epoch(self) -> int:
@@ -199,4 +237,4 @@ class PatchDataset(Tensors, Dataset[tuple[Any, Any]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Show the copies of another epoch from now on, in the workers too; `ShuffleWindow` does so by itself."""
-        self._shared.set(whole("epoch", epoch, 0, 2**31 - 1))
+        self._shared.set(whole("epoch", epoch, 0, 2**31 - 1), 0)

@@ -22,7 +22,9 @@ from patchcli.specs import check_switch, whole
 
 _LANES: Final = 16  # as many readers as divide it have each its own part of the files
 _RUN_BYTES: Final = 1 << 20  # shards are cut into such parts: class after class stands in them
+_RUNS: Final = 64  # of a lane, at least: a batch comes from one lane, and its patches from many places
 _READ_TOGETHER: Final = 64
+_MOST_WORKERS: Final = 1024  # that a start counts for once, each
 
 
 class PatchIterable(Tensors, IterableDataset[Any]):
@@ -96,9 +98,10 @@ class PatchIterable(Tensors, IterableDataset[Any]):
                 "drop_last has no effect without batch_size: say it to the DataLoader, which makes the batches"
             )
         check_share(len(self), len(self.patches), self.world, even=even)
-        self._shared = Shared(0, 0)
+        self._said, self._begun = Shared(0, 0, 0), Shared(*[0] * _MOST_WORKERS)
         self._next: tuple[int, int] | None = None  # while iterating: the epoch, and the batch that this one makes next
         self._resumed: tuple[int, int] | None = None
+        self._loaded = -1, 0
 
     def __len__(self) -> int:
         n = len(self.patches)
@@ -109,9 +112,10 @@ class PatchIterable(Tensors, IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
         number, step = (worker.id, worker.num_workers) if worker else (0, 1)
-        epoch, start = self._shared.get()
-        if worker is None:
-            self._shared.set(epoch, 0)  # a start counts for one iteration; workers cannot know who else has seen it
+        epoch, start, saying = self._said.get()
+        if self._begun.get()[number % _MOST_WORKERS] == saying:
+            start = 0  # it was for the iteration before
+        self._begun.put(number % _MOST_WORKERS, saying)
         first = start + number
         if self._resumed is not None:  # one worker's own state: it has counted the others in
             epoch, first = self._resumed
@@ -123,19 +127,23 @@ class PatchIterable(Tensors, IterableDataset[Any]):
     @property
     def epoch(self) -> int:
         """The epoch that the next iteration shows."""
-        return self._shared.get()[0]
+        return self._said.get()[0]
 
-    def set_epoch(self, epoch: int, *, start: int = 0) -> None:
+    def set_epoch(self, epoch: int, *, start: int | None = None) -> None:
         """Say which epoch the next iteration shows, in all workers, and how much of it has been seen before.
 
         Parameters
         ----------
-        start : int
-            Batches that this rank has taken already (patches, without `batch_size`), for the next iteration alone. When
-            the loader has workers that do not persist, say the epoch before each iteration: new ones would begin there.
+        start : int, optional
+            Batches that this rank has taken already (patches, without `batch_size`), for the next iteration alone. By
+            default 0, or what `load_state_dict` said, when that was in this epoch.
         """
-        self._shared.set(whole("epoch", epoch, 0, 2**31 - 1), whole("start", start, 0, 2**62))
+        if start is None:
+            start = self._loaded[1] if epoch == self._loaded[0] else 0
+        epoch, start = whole("epoch", epoch, 0, 2**31 - 1), whole("start", start, 0, 2**62)
+        self._said.set(epoch, start, self._said.get()[2] + 1)
         self._next = self._resumed = None
+        self._loaded = -1, 0
 
     def state_dict(self, taken: int | None = None) -> dict[str, Any]:
         """Where the iteration stands, for `load_state_dict`.
@@ -147,7 +155,7 @@ class PatchIterable(Tensors, IterableDataset[Any]):
             without workers, and within one (torchdata's StatefulDataLoader asks there), it is known. Without
             `batch_size`, and with workers, patches do not come in one order that a number could say.
         """
-        epoch, start = self._shared.get()
+        epoch, start, _ = self._said.get()
         worker = get_worker_info()
         if taken is not None:
             start = taken
@@ -161,6 +169,8 @@ class PatchIterable(Tensors, IterableDataset[Any]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was called: the next iteration gives what would have come next.
 
+        When all of the epoch had been taken, that is the next epoch.
+
         Raises
         ------
         UsageError
@@ -172,11 +182,13 @@ class PatchIterable(Tensors, IterableDataset[Any]):
         elif "worker" in state:
             raise UsageError("the state is that of one worker of a loader: load it into such a loader")
         else:
+            epoch, start = (epoch, start) if start < len(self) else (epoch + 1, 0)
             self.set_epoch(epoch, start=start)
+            self._loaded = epoch, start
 
     def _what(self) -> str:
         """What tells this order from others, in words."""
-        own = f"PatchIterable of {len(self.patches)} patches of plan {self.patches.plan_id[:8]}, seed {self.seed}"
+        own = f"PatchIterable of {len(self.patches)} patches of {self.patches.name}, seed {self.seed}"
         own += f", batch_size {self.batch_size}"
         own += f", buffer {self.buffer}" if self.shuffle else ", not shuffled"
         return f"{own}, rank {self.rank} of {self.world}" if self.world > 1 else own
@@ -190,7 +202,7 @@ class PatchIterable(Tensors, IterableDataset[Any]):
 
     def _lanes(self, epoch: int) -> list[npt.NDArray[np.int64]]:
         n = len(self.patches)
-        length = max(1, min(_RUN_BYTES // self.patches.whole.facts.patch_bytes, n // (4 * _LANES)))
+        length = max(1, min(_RUN_BYTES // self.patches.whole.facts.patch_bytes, n // (_RUNS * _LANES)))
         return lanes(runs([0, n], length), _LANES, seed=self.seed, epoch=epoch, buffer=self.buffer)
 
     def _batchwise(self, numbers: range, epoch: int, size: int) -> Iterator[Any]:

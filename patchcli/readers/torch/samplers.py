@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -41,6 +42,11 @@ def class_weights(patches: Source) -> torch.Tensor:
 
 
 def _patches(source: Source) -> PatchSet:
+    if not isinstance(source, (PatchDataset, PatchIterable, PatchSet, str, os.PathLike)):
+        raise UsageError(
+            f"{type(source).__name__}: expected a PatchDataset, a PatchSet or a path; some patches of a data set are "
+            f"ps.subset(indices)"
+        )
     return source.patches if isinstance(source, (PatchDataset, PatchIterable)) else patches_of(source)
 
 
@@ -67,8 +73,7 @@ class _Epochs(Sampler[int]):
 
     def _what(self) -> str:
         """What tells this order from others, in words."""
-        plan = self.patches.plan_id[:8]
-        own = f"{type(self).__name__} of {len(self.patches)} patches of plan {plan}, seed {self.seed}"
+        own = f"{type(self).__name__} of {len(self.patches)} patches of {self.patches.name}, seed {self.seed}"
         return f"{own}, rank {self.rank} of {self.world}" if self.world > 1 else own
 
     def __len__(self) -> int:
@@ -104,8 +109,13 @@ class _Epochs(Sampler[int]):
         """The epoch that the next iteration shows."""
         return self._epoch
 
-    def set_epoch(self, epoch: int, *, start: int = 0) -> None:
-        """Say which epoch the next iteration shows, and how many of its positions this rank has seen before."""
+    def set_epoch(self, epoch: int, *, start: int | None = None) -> None:
+        """Say which epoch the next iteration shows, and how many of its positions this rank has seen before.
+
+        By default none, or as many as `load_state_dict` said, when that was in this epoch.
+        """
+        if start is None:
+            start = self._start if epoch == self._epoch else 0
         self._at = whole("epoch", epoch, 0, 2**31 - 1), whole("start", start, 0, 2**62)
         self._epoch, self._start = self._at
 
@@ -150,7 +160,8 @@ class ShuffleWindow(_Epochs):
         Blocks that are shuffled together.
     rank, world : int, optional
         Number of this process, and of all that train together; by default what torch.distributed says. No patch is for
-        two ranks.
+        two ranks. Frameworks that deal a loader's batches to ranks themselves (accelerate, Lightning) want `rank=0,
+        world=1`: dealt twice, most patches are left out.
     even : bool
         All ranks get equally many patches, as training in step needs it: at most `world - 1` are left out in an epoch,
         others in each. False: all are used.
