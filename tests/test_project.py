@@ -17,7 +17,7 @@ import patchcli
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BIN = os.path.dirname(sys.executable)
 COMMANDS = ("extract", "augment", "inspect")
-HEAVY = ("h5py", "albumentations", "cv2", "torch", "dask", "PIL", "numpy")
+HEAVY = ("h5py", "albumentations", "cv2", "torch", "keras", "tensorflow", "jax", "dask", "PIL", "numpy")
 
 
 def sources(*places: str) -> Iterator[str]:
