@@ -39,9 +39,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     calls: list[tuple[int, int]] = []
     bring = Shards.bring
 
-    def noted(self: Shards, row: int, n: int) -> None:
-        calls.append((row, n))
-        bring(self, row, n)
+    def noted(self: Shards, rows: npt.NDArray[np.int64], n: int) -> None:
+        calls.extend((row, n) for row in rows.tolist())
+        bring(self, rows, n)
 
     monkeypatch.setattr(Shards, "bring", noted)
     return calls
@@ -57,13 +57,18 @@ def test_every_piece_is_asked_for_once_and_before_it_is_read(
     monkeypatch.setattr(ahead_module, "_SOON", 3)
     order = np.random.default_rng(0).permutation(len(ps))[: len(ps) // 2]
     ahead = Ahead(ps, order)
+    starts = ps.whole.shards.starts_of(np.arange(len(ps))).tolist()
+
+    def piece_of(row: int) -> int:
+        return row - (row - int(starts[row])) % 4
+
     for place, row in enumerate(order.tolist()):
         ahead.reach(place)
         assert any(first <= row < first + n for first, n in asked), (place, row)
-        needed = {row // 4 for row in order[: place + 4].tolist()}
+        needed = {piece_of(row) for row in order[: place + 4].tolist()}
         assert len(asked) <= max(len(needed), place // 4 + 2)  # and not much more
     assert len({first for first, _ in asked}) == len(asked)
-    assert {first // 4 for first, _ in asked} == {row // 4 for row in order.tolist()}
+    assert {first for first, _ in asked} == {piece_of(row) for row in order.tolist()}
 
 
 def test_nothing_is_asked_for_in_compressed_shards(cut_sharded: Path, asked: list[tuple[int, int]]) -> None:
@@ -78,8 +83,7 @@ def test_the_system_is_asked_for_the_bytes_of_these_rows(cut: Path, monkeypatch:
     ps = patchcli.open(cut)
     said: list[tuple[int, int, int]] = []
     monkeypatch.setattr(os, "posix_fadvise", lambda _fd, *rest: said.append(rest))
-    ps.whole.shards.bring(3, 5)
-    ps.whole.shards.bring(len(ps) - 2, 100)  # beyond the end: what is there
+    ps.whole.shards.bring(np.array([3, len(ps) - 2]), 5)  # beyond the end: what is there
     offset, size = ps.whole.facts.offset, ps.whole.facts.patch_bytes
     assert offset is not None
     assert said == [
@@ -94,7 +98,7 @@ def test_a_missing_shard_is_said_when_it_is_read_not_before(root: Path, tmp_path
     ps = patchcli.open(out)
     for shard in (tmp_path / "out.shards").iterdir():
         shard.unlink()
-    ps.whole.shards.bring(0, len(ps))
+    ps.whole.shards.bring(np.arange(len(ps)), 1)
     with pytest.raises(DamagedFile, match="missing"):
         ps[0]
 

@@ -73,10 +73,15 @@ class Shards:
             self._using(int(shards[0]), lambda _: None)
         patches = np.empty((len(rows), *self._whole.patch_shape), self._whole.dtype) if out is None else out
         within = ascending - self._row_start[shards]
-        bounds = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(rows)] if len(rows) else []
+        changes = (np.flatnonzero(np.diff(shards)) + 1).tolist() if len(rows) and shards[0] != shards[-1] else []
+        bounds = [0, *changes, len(rows)] if len(rows) else []
+        # hardly any have neighbours in the file: there are no runs to be looked for
+        scattered = bool(2 * np.count_nonzero(np.diff(ascending) != 1) + 2 > len(rows))
         for start, stop in itertools.pairwise(bounds):
-            places = within[start:stop], order[start:stop]
-            self._using(int(shards[start]), partial(_Shard.read, rows=places[0], targets=places[1], patches=patches))
+            reads = partial(
+                _Shard.read, rows=within[start:stop], targets=order[start:stop], patches=patches, scattered=scattered
+            )
+            self._using(int(shards[start]), reads)
         return patches
 
     def compare(self, patches: npt.NDArray[Any], rows: Rows, expected: npt.NDArray[np.uint64]) -> None:
@@ -98,17 +103,17 @@ class Shards:
             self._budget = WINDOW_BYTES
             self.close()
 
-    def bring(self, row: int, n: int) -> None:
-        """Ask the system to read some consecutive rows from the disk by and by; nothing happens where it cannot."""
+    def bring(self, rows: Rows, n: int) -> None:
+        """Ask the system to read `n` consecutive rows from each of these on by and by; nothing happens where it cannot.
+
+        Those of the next shard are not.
+        """
         if not hasattr(os, "posix_fadvise"):
             return
-        stop = min(row + n, self._whole.n_rows)
-        while row < stop:
-            k = int(self.of_rows(row))
-            end = min(stop, self._places[k].row_start + self._places[k].n_rows)
+        shards = self.of_rows(rows)
+        for k, row in zip(shards.tolist(), (rows - self._row_start[shards]).tolist(), strict=True):
             with contextlib.suppress(OSError, DamagedFile):  # said when it is read
-                self._shard(k).bring(row - self._places[k].row_start, end - row)
-            row = max(end, row + 1)
+                self._shard(k).bring(row, min(n, self._places[k].n_rows - row))
 
     def close(self) -> None:
         """Close all shards, each when its last reader is done; the next read opens what stands there then."""
@@ -117,6 +122,11 @@ class Shards:
     def of_rows(self, rows: Any) -> Rows:
         """Number of the shard of each row, in the order of the list of shards; int64, of the shape of `rows`."""
         return np.asarray(np.searchsorted(self._row_start, rows, side="right") - 1)
+
+    def starts_of(self, rows: Rows) -> Rows:
+        """First row of the shard of each row, int64 (k,)."""
+        starts: Rows = self._row_start[self.of_rows(rows)]
+        return starts
 
     def _using(self, k: int, use: Callable[[_Shard], None], *, again: bool = True) -> None:
         """Do something with an open shard; what goes wrong names it."""
@@ -189,37 +199,39 @@ class _Shard:
             size = self.facts.patch_bytes
             os.posix_fadvise(self.fd, self.facts.offset + row * size, n * size, os.POSIX_FADV_WILLNEED)
 
-    def read(self, rows: Rows, targets: Rows, patches: npt.NDArray[Any]) -> None:
+    def read(self, rows: Rows, targets: Rows, patches: npt.NDArray[Any], *, scattered: bool) -> None:
         """Read ascending rows into `patches[targets]`."""
         try:
             if self.facts.offset is None:
                 patches[targets] = read_rows(self.file, self.facts, rows.tolist(), self.kept)
             else:
-                self._read_past_hdf5(self.facts.offset, rows, targets, patches.reshape(-1).view(np.uint8).data)
+                size, flat = self.facts.patch_bytes, patches.reshape(-1).view(np.uint8).data
+                places, begins = (self.facts.offset + rows * size).tolist(), (targets * size).tolist()
+                (self._read_one_by_one if scattered else self._read_runs)(places, begins, flat)
         except DamagedFile as error:
             raise DamagedFile(f"{error}: {self.facts.remedy}") from None
 
-    def _read_past_hdf5(self, offset: int, rows: Rows, targets: Rows, flat: memoryview) -> None:
+    def _read_one_by_one(self, places: list[int], begins: list[int], flat: memoryview) -> None:
+        size, fd, preadv = self.facts.patch_bytes, self.fd, os.preadv
+        for begin, place in zip(begins, places, strict=True):
+            n = preadv(fd, (flat[begin : begin + size],), place)
+            if n < size:
+                read_exactly(fd, flat[begin + n : begin + size], place + n, self.facts.path)
+
+    def _read_runs(self, places: list[int], begins: list[int], flat: memoryview) -> None:
         # Neighbours in the file take one read, which puts each of them where it was asked for.
         size, fd, start = self.facts.patch_bytes, self.fd, 0
-        places, begins = (offset + rows * size).tolist(), (targets * size).tolist()
-        ends = [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(places)]
-        if 2 * len(ends) > len(places):  # hardly any have neighbours: a third of the time without runs
-            for begin, place in zip(begins, places, strict=True):
-                n = os.preadv(fd, (flat[begin : begin + size],), place)
-                if n < size:
-                    read_exactly(fd, flat[begin + n : begin + size], place + n, self.facts.path)
-            return
-        for end in ends:
-            while start < end:
-                stop = min(end, start + _MOST_BUFFERS)
-                buffers = [flat[begin : begin + size] for begin in begins[start:stop]]
-                n = os.preadv(fd, buffers, places[start])
-                if n < size * len(buffers):  # a signal, 2 GiB, or the end of the file
-                    for i, buffer in enumerate(buffers):
-                        done = min(size, max(0, n - i * size))
-                        read_exactly(fd, buffer[done:], places[start] + i * size + done, self.facts.path)
-                start = stop
+        while start < len(places):
+            stop, most = start + 1, min(len(places), start + _MOST_BUFFERS)
+            while stop < most and places[stop] == places[stop - 1] + size:
+                stop += 1
+            buffers = [flat[begin : begin + size] for begin in begins[start:stop]]
+            n = os.preadv(fd, buffers, places[start])
+            if n < size * len(buffers):  # a signal, 2 GiB, or the end of the file
+                for i, buffer in enumerate(buffers):
+                    done = min(size, max(0, n - i * size))
+                    read_exactly(fd, buffer[done:], places[start] + i * size + done, self.facts.path)
+            start = stop
 
 
 def _open_shard(place: ListedShard, whole: Facts) -> _Shard:

@@ -17,7 +17,7 @@ _PIECE_BYTES: Final = 128 << 10
 
 _HORIZON_BYTES: Final = 64 << 20
 """A window of `ShuffleWindow`."""
-_SOON: Final = 64
+_SOON: Final = 128
 """Patches from here on of which every piece has been asked for, though that be many at once."""
 
 
@@ -38,7 +38,9 @@ class Ahead:
         self._shards = patches.whole.shards
         self._per_piece = max(1, _PIECE_BYTES // patch_bytes)
         self._horizon = max(1, _HORIZON_BYTES // patch_bytes)
-        pieces, first = np.unique(patches.rows_at(order) // self._per_piece, return_index=True)
+        rows = patches.rows_at(order)
+        starts = self._shards.starts_of(rows)  # pieces begin anew in each shard
+        pieces, first = np.unique(rows - (rows - starts) % self._per_piece, return_index=True)
         in_turn = np.argsort(first, kind="stable")
         self._pieces, self._first = pieces[in_turn], first[in_turn]
         self._asked = 0
@@ -51,6 +53,5 @@ class Ahead:
         due = max(soon, (place + self._horizon) // self._per_piece)
         if due <= self._asked:
             return
-        for piece in self._pieces[self._asked : due].tolist():
-            self._shards.bring(piece * self._per_piece, self._per_piece)
+        self._shards.bring(self._pieces[self._asked : due], self._per_piece)
         self._asked = due

@@ -142,7 +142,7 @@ class PatchSet:
                 there = f"the splits are {', '.join(self.splits)}" if self.splits else "the data set has no splits"
                 raise UsageError(f"{self.path}: no split {split!r}: {there}")
             indices = self.split == self.splits.index(split)
-        positions = np.atleast_1d(_positions(indices, len(self)))
+        positions = np.array(_positions(indices, len(self)), ndmin=1)  # a copy: the caller may change his
         return PatchSet(self._whole, positions if self._rows is None else self._rows[positions])
 
     def class_counts(self) -> dict[str, int]:
@@ -197,6 +197,9 @@ def _reopen(path: bytes, check: bool, plan_id: str, rows: Rows | None) -> PatchS
 
 def _positions(index: Any, n: int) -> Rows:
     """What an index means: int64 () for a number, (k,) for all else."""
+    is_plain = isinstance(index, np.ndarray) and index.dtype == np.int64 and index.ndim == 1 and len(index) > 0
+    if is_plain and index.min() >= 0 and index.max() < n:
+        return np.asarray(index)  # what loaders ask for, batch after batch
     if isinstance(index, slice):
         return np.arange(*index.indices(n), dtype=np.int64)
     asked = np.asarray(index)

@@ -26,7 +26,7 @@ Weights = Mapping[int, float] | Sequence[float]
 Source = PatchSet | PatchDataset | PatchIterable | Path
 
 _BLOCK_BYTES: Final = 1 << 20
-_BETWEEN: Final = 16  # patches between two looks ahead
+_BETWEEN: Final = 64  # patches between two looks ahead
 
 
 def class_weights(patches: Source) -> torch.Tensor:
@@ -89,11 +89,12 @@ class _Epochs(Sampler[int]):
         first = self._begin(order)
         mine = order[first + start : first + len(self)]
         ahead = Ahead(self.patches, mine) if self._is_local else None
-        for taken, position in enumerate(mine.tolist(), start + 1):
-            if ahead is not None and taken % _BETWEEN == 0:
-                ahead.reach(taken - start)
-            self._at = epoch, taken
-            yield position
+        for begin in range(0, len(mine), _BETWEEN):
+            if ahead is not None:
+                ahead.reach(begin)
+            for taken, position in enumerate(mine[begin : begin + _BETWEEN].tolist(), start + begin + 1):
+                self._at = epoch, taken
+                yield position
 
     def _begin(self, order: Rows) -> int:
         """Where the part of this rank begins: neighbours stay together, on one rank."""
