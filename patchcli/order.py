@@ -151,7 +151,8 @@ def lanes(bounds: Rows, n_lanes: int, *, seed: int, epoch: int, buffer: int) -> 
     bounds : int64 (m + 1,)
         Of the runs.
     buffer : int
-        A row comes at most about so many rows earlier or later than its neighbours in the file.
+        Rows are moved by up to so many places among those of their lane. Lanes are rings: the buffer is never empty,
+        so that the first and the last rows are as well mixed as others.
     """
     n_runs = len(bounds) - 1
     order = np.argsort(chances(n_runs, seed=seed, epoch=epoch, what="run"), kind="stable")
@@ -160,7 +161,8 @@ def lanes(bounds: Rows, n_lanes: int, *, seed: int, epoch: int, buffer: int) -> 
     for lane in range(n_lanes):
         mine = order[lane::n_lanes]
         rows = concatenated(bounds[mine], bounds[mine + 1])
-        found.append(rows[np.argsort(np.arange(len(rows)) + later[rows], kind="stable")])
+        n = max(1, len(rows))
+        found.append(rows[np.argsort((np.arange(len(rows)) + later[rows] * min(1, n / buffer)) % n, kind="stable")])
     return found
 
 

@@ -111,9 +111,9 @@ class Shards:
         if not hasattr(os, "posix_fadvise"):
             return
         shards = self.of_rows(rows)
-        for k, row in zip(shards.tolist(), (rows - self._row_start[shards]).tolist(), strict=True):
+        for k in np.unique(shards).tolist():
             with contextlib.suppress(OSError, DamagedFile):  # said when it is read
-                self._shard(k).bring(row, min(n, self._places[k].n_rows - row))
+                self._shard(k).bring((rows[shards == k] - self._row_start[k]).tolist(), n)
 
     def close(self) -> None:
         """Close all shards, each when its last reader is done; the next read opens what stands there then."""
@@ -193,11 +193,13 @@ class _Shard:
         with contextlib.suppress(Exception):
             self.closing.close()
 
-    def bring(self, row: int, n: int) -> None:
+    def bring(self, rows: list[int], n: int) -> None:
         """Ask for some consecutive rows; those in compressed chunks are not known to be anywhere."""
         if self.facts.offset is not None:
-            size = self.facts.patch_bytes
-            os.posix_fadvise(self.fd, self.facts.offset + row * size, n * size, os.POSIX_FADV_WILLNEED)
+            size, most = self.facts.patch_bytes, self.facts.n_rows
+            for row in rows:
+                at, n_bytes = self.facts.offset + row * size, min(n, most - row) * size
+                os.posix_fadvise(self.fd, at, n_bytes, os.POSIX_FADV_WILLNEED)
 
     def read(self, rows: Rows, targets: Rows, patches: npt.NDArray[Any], *, scattered: bool) -> None:
         """Read ascending rows into `patches[targets]`."""

@@ -70,3 +70,13 @@ def float_dtype(said: str | None) -> str:
     if not is_float:
         raise UsageError(f"dtype is {found!r}: expected a floating kind that numpy has, such as 'float32'")
     return str(np.dtype(found))
+
+
+def check_dtype(said: object) -> None:
+    """Raise `UsageError` unless it is a kind of numbers that numpy has, or None."""
+    try:
+        is_number = said is None or np.dtype(said).kind in "fiu"  # type: ignore[call-overload]
+    except TypeError:
+        is_number = False
+    if not is_number:
+        raise UsageError(f"dtype is {said!r}: expected a kind of numbers such as 'float32', or None: as stored")

@@ -108,6 +108,8 @@ class Flow(keras.utils.PyDataset):
         max_queue_size: int = 10,
     ) -> None:
         check_switch("shuffle", shuffle)
+        check_switch("drop_last", drop_last)
+        check_switch("use_multiprocessing", use_multiprocessing)
         self.batch_size = whole("batch_size", batch_size, 1, 2**31 - 1)
         self.seed = whole("seed", seed, 0, 2**63 - 1)
         self._source, self._targets, self._saving = source, targets, saving
@@ -116,13 +118,14 @@ class Flow(keras.utils.PyDataset):
         self.n = self.samples = len(source)
         height, width, channels = source.shape
         self.image_shape = (channels, height, width) if data_format == "channels_first" else (height, width, channels)
-        self.epoch, self.batch_index = 0, 0
+        self.epoch, self.batch_index, self._loaded = 0, 0, (-1, 0)
         self._own()
         if drop_last and not len(self):
             raise UsageError(
                 f"drop_last, and {self.n} patches are no whole batch of {self.batch_size}: nothing is left"
             )
         whole("workers", workers, 0, 2**16)
+        whole("max_queue_size", max_queue_size, 1, 2**31 - 1)
         super().__init__(workers=workers, use_multiprocessing=use_multiprocessing, max_queue_size=max_queue_size)
         if use_multiprocessing:
             source.share()
@@ -160,6 +163,7 @@ class Flow(keras.utils.PyDataset):
         if not len(self):
             raise StopIteration
         with self._lock:
+            self._loaded = -1, 0
             epoch, number = self.epoch, self.batch_index
             self.batch_index += 1
             if self.batch_index >= len(self):
@@ -184,7 +188,8 @@ class Flow(keras.utils.PyDataset):
         By default with the first; with the one that `load_state_dict` said, when that was in this epoch.
         """
         if start is None:
-            start = self.batch_index if epoch == self.epoch else 0
+            start = self._loaded[1] if epoch == self._loaded[0] else 0
+        self._loaded = -1, 0
         start = whole("start", start, 0, max(0, len(self) - 1))
         self.epoch, self.batch_index = whole("epoch", epoch, 0, 2**31 - 1), start
 
@@ -203,6 +208,7 @@ class Flow(keras.utils.PyDataset):
         """
         epoch, start = check_state(state, self._what())
         self.set_epoch(epoch, start=start)
+        self._loaded = epoch, start
 
     def _what(self) -> str:
         """What tells this order from others, in words."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from patchcli.readers.arrays import PatchSet
-from patchcli.readers.keras.arguments import ClassMode, check_class_mode, data_format_of
+from patchcli.readers.keras.arguments import ClassMode, check_class_mode, check_dtype, data_format_of
 from patchcli.readers.keras.flows import SetFlow
 from patchcli.readers.samples import Path, Samples, augmentation, patches_of
 
@@ -59,8 +59,9 @@ class PatchSequence(SetFlow):
         drop_last: bool = False,
         **loading: Any,
     ) -> None:
-        check_class_mode(class_mode)
         own = patches_of(patches, split)
+        check_class_mode(class_mode, len(own.classes))
+        check_dtype(dtype)
         super().__init__(
             own,
             Samples(own, augmentation(augment, seed)),

@@ -46,7 +46,7 @@ class PatchIterable(Tensors, IterableDataset[Any]):
     shuffle : bool
         False: the order of the data set.
     buffer : int
-        A patch comes at most about so many places earlier or later than its neighbours in the file.
+        Patches of so many are mixed with each other, in each of the 16 parts that the data set is dealt to.
     rank, world : int, optional
         Number of this process, and of all that train together; by default what torch.distributed says.
     even : bool
