@@ -143,10 +143,7 @@ def told(script: str, folder: Path, *arguments: object, backend: str, seconds: f
     return json.loads(done.stdout.splitlines()[-1])
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=SLOW), pytest.param("tensorflow", marks=SLOW)])
+@pytest.mark.parametrize("backend", ["jax", "torch", "tensorflow"])
 def test_models_learn_the_same_whatever_the_workers(root: Path, tmp_path: Path, backend: str) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed: Keras cannot train with it")

@@ -131,6 +131,44 @@ def stateful(path: str) -> None:
             assert seen(loader) == expected[1], told
 
 
+def stateful_epochs(path: str) -> None:
+    """Its epochs are those of torch's own loader, however many it has shown, when it is said which comes."""
+    StatefulDataLoader = importlib.import_module("torchdata.stateful_dataloader").StatefulDataLoader  # noqa: N806
+    for name, make in KINDS.items():
+        order, loader = make(path, KERAS)
+        expected = {}
+        for epoch in (0, 1, 2, 5):
+            order.set_epoch(epoch)
+            expected[epoch] = seen(loader)
+        for n_workers, stays in ((0, False), (2, False), (2, True)):
+
+            def fresh(
+                make: Callable[..., Any] = make,
+                workers: dict[str, Any] = {"num_workers": n_workers, "persistent_workers": stays},
+            ) -> tuple[Any, Any]:
+                order, loader = make(path, KERAS)
+                asked = (
+                    {"batch_size": loader.batch_size, "sampler": order} if loader.batch_size else {"batch_size": None}
+                )
+                return order, StatefulDataLoader(loader.dataset, **asked, **workers)
+
+            told = f"{name}, {n_workers} workers, {'persistent' if stays else 'anew'}"
+            order, loader = fresh()
+            for epoch in (0, 1, 5, 0, 2):
+                order.set_epoch(epoch)
+                assert seen(loader) == expected[epoch], f"{told}, epoch {epoch}"
+            # a state of the middle of a later epoch, in a new process as it were, and the epochs after it
+            order.set_epoch(1)
+            first, state = _left(loader, 5)
+            order, loader = fresh()
+            order.set_epoch(1)
+            loader.load_state_dict(state)
+            assert first + seen(loader) == expected[1], told
+            for epoch in (2, 5):
+                order.set_epoch(epoch)
+                assert seen(loader) == expected[epoch], f"{told}, resumed, epoch {epoch}"
+
+
 def stateful_early(path: str) -> None:
     """So it does at the begin of an epoch: what a worker saw before, or what its start knew, is not in its state."""
     StatefulDataLoader = importlib.import_module("torchdata.stateful_dataloader").StatefulDataLoader  # noqa: N806
@@ -284,7 +322,7 @@ def _pss(pid: int) -> int:
 
 
 SCENARIOS: dict[str, Callable[..., None]] = {
-    one.__name__: one for one in (same, resume, stateful, stateful_early, damage, ranks, memory)
+    one.__name__: one for one in (same, resume, stateful, stateful_epochs, stateful_early, damage, ranks, memory)
 }
 
 
