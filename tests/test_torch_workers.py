@@ -52,9 +52,18 @@ def test_an_epoch_goes_on_with_other_workers(sharded: Path) -> None:
     run("resume", sharded)
 
 
+def test_a_start_counts_once_for_all_workers(sharded: Path) -> None:
+    run("resume_unsaid", sharded)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("torchdata") is None, reason="torchdata is not installed")
 def test_stateful_loaders_go_on_where_they_stood(sharded: Path) -> None:
     run("stateful", sharded)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchdata") is None, reason="torchdata is not installed")
+def test_stateful_loaders_show_the_epochs_of_other_loaders(sharded: Path) -> None:
+    run("stateful_epochs", sharded)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torchdata") is None, reason="torchdata is not installed")

@@ -32,6 +32,11 @@ KERAS = {"rotation_range": 25, "zoom_range": 0.2, "horizontal_flip": True, "fill
 BATCH = 16
 EPOCHS = (0, 1, 7)
 SIDE_BY_SIDE = 2
+WAYS: tuple[dict[str, Any], ...] = (
+    {"num_workers": 0},
+    {"num_workers": 2},
+    {"num_workers": 2, "persistent_workers": True},
+)
 
 Seen = list[tuple[int, list[int]]]
 
@@ -133,40 +138,62 @@ def stateful(path: str) -> None:
 
 def stateful_epochs(path: str) -> None:
     """Its epochs are those of torch's own loader, however many it has shown, when it is said which comes."""
-    StatefulDataLoader = importlib.import_module("torchdata.stateful_dataloader").StatefulDataLoader  # noqa: N806
     for name, make in KINDS.items():
         order, loader = make(path, KERAS)
         expected = {}
         for epoch in (0, 1, 2, 5):
             order.set_epoch(epoch)
             expected[epoch] = seen(loader)
-        for n_workers, stays in ((0, False), (2, False), (2, True)):
-
-            def fresh(
-                make: Callable[..., Any] = make,
-                workers: dict[str, Any] = {"num_workers": n_workers, "persistent_workers": stays},
-            ) -> tuple[Any, Any]:
-                order, loader = make(path, KERAS)
-                asked = (
-                    {"batch_size": loader.batch_size, "sampler": order} if loader.batch_size else {"batch_size": None}
-                )
-                return order, StatefulDataLoader(loader.dataset, **asked, **workers)
-
-            told = f"{name}, {n_workers} workers, {'persistent' if stays else 'anew'}"
-            order, loader = fresh()
+        for loading in WAYS:
+            told = f"{name}, {loading}"
+            order, loader = _stateful(make, path, **loading)
             for epoch in (0, 1, 5, 0, 2):
                 order.set_epoch(epoch)
                 assert seen(loader) == expected[epoch], f"{told}, epoch {epoch}"
-            # a state of the middle of a later epoch, in a new process as it were, and the epochs after it
             order.set_epoch(1)
             first, state = _left(loader, 5)
-            order, loader = fresh()
-            order.set_epoch(1)
-            loader.load_state_dict(state)
-            assert first + seen(loader) == expected[1], told
-            for epoch in (2, 5):
-                order.set_epoch(epoch)
-                assert seen(loader) == expected[epoch], f"{told}, resumed, epoch {epoch}"
+            for says_epoch in (True, False):
+                order, loader = _stateful(make, path, **loading)
+                if says_epoch:
+                    order.set_epoch(1)
+                loader.load_state_dict(state)
+                assert first + seen(loader) == expected[1], told
+                for epoch in (2, 5):
+                    order.set_epoch(epoch)
+                    assert seen(loader) == expected[epoch], f"{told}, resumed, epoch {epoch}"
+
+
+def _stateful(make: Callable[..., tuple[Any, DataLoader[Any]]], path: str, **loading: Any) -> tuple[Any, Any]:
+    """What `make` makes, with torchdata's loader."""
+    loader_type = importlib.import_module("torchdata.stateful_dataloader").StatefulDataLoader
+    order, loader = make(path, KERAS)
+    sampler = None if loader.batch_size is None else order
+    return order, loader_type(loader.dataset, batch_size=loader.batch_size, sampler=sampler, **loading)
+
+
+def resume_unsaid(path: str) -> None:
+    """Who loads a state and says no epochs sees the rest once, and whole epochs from then on: an iterable's workers."""
+    order, loader = one_by_one(path, KERAS)
+    epochs = []
+    for epoch in range(1, 5):
+        order.set_epoch(epoch)
+        epochs.append(seen(loader))
+    for loading, start in itertools.product(WAYS, (4, 9)):
+        order, loader = one_by_one(path, KERAS, **loading)
+        order.set_epoch(1)
+        state = order.state_dict(taken=start)
+        order, loader = one_by_one(path, KERAS, **loading)
+        order.load_state_dict(state)
+        shown = [seen(loader) for _ in range(3)]
+        told = f"{loading}, from {start}: {list(map(len, shown))} batches"
+        assert shown[0] == epochs[0][start:], told
+        assert all(epoch in epochs for epoch in shown[1:]), told
+        order.set_epoch(2, start=start)  # as every start does
+        assert seen(loader) == epochs[1][start:], told
+        assert seen(loader) == epochs[1], told
+        order.set_epoch(3, start=start)
+        next(iter(loader))  # an epoch that was left is over
+        assert seen(loader) == epochs[2], told
 
 
 def stateful_early(path: str) -> None:
@@ -322,7 +349,8 @@ def _pss(pid: int) -> int:
 
 
 SCENARIOS: dict[str, Callable[..., None]] = {
-    one.__name__: one for one in (same, resume, stateful, stateful_epochs, stateful_early, damage, ranks, memory)
+    one.__name__: one
+    for one in (same, resume, resume_unsaid, stateful, stateful_epochs, stateful_early, damage, ranks, memory)
 }
 
 
