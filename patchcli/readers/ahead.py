@@ -17,7 +17,7 @@ _PIECE_BYTES: Final = 128 << 10
 
 _HORIZON_BYTES: Final = 64 << 20
 """A window of `ShuffleWindow`."""
-_SOON: Final = 128
+_SOON: Final = 512
 """Patches from here on of which every piece has been asked for, though that be many at once."""
 
 

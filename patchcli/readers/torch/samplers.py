@@ -26,7 +26,7 @@ Weights = Mapping[int, float] | Sequence[float]
 Source = PatchSet | PatchDataset | PatchIterable | Path
 
 _BLOCK_BYTES: Final = 1 << 20
-_BETWEEN: Final = 64  # patches between two looks ahead
+_BETWEEN: Final = 256  # patches between two looks ahead
 
 
 def class_weights(patches: Source) -> torch.Tensor:
