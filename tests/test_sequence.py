@@ -362,6 +362,9 @@ def test_another_epoch_begins_at_its_first_batch(make: Make, ps: patchcli.PatchS
     assert same(next(sequence), sequence[5])
     sequence.on_epoch_end()
     assert (sequence.epoch, sequence.batch_index) == (4, 0)
+    next(sequence)
+    sequence.set_epoch(4)  # not loaded, but looked at
+    assert same(next(sequence), sequence[0])
     sequence.set_epoch(4, start=2)
     sequence.reset()
     assert same(next(sequence), sequence[0])
@@ -495,7 +498,11 @@ def test_a_damaged_shard_is_named(make: Make, tmp_path: Path) -> None:
         ({"batch_size": 0}, "batch_size is 0"),
         ({"batch_size": 2.5}, r"batch_size is 2\.5"),
         ({"class_mode": "many"}, "class_mode is 'many': expected one of 'categorical'"),
+        ({"class_mode": "binary"}, "class_mode is 'binary', and there are 3 classes"),
         ({"shuffle": 1}, "shuffle is 1"),
+        ({"drop_last": "no"}, "drop_last is 'no'"),
+        ({"dtype": "foo"}, "dtype is 'foo'"),
+        ({"max_queue_size": "x"}, "max_queue_size is 'x'"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": None}, "seed is None"),
         ({"split": "val"}, "no split 'val': the data set has no splits"),
