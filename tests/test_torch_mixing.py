@@ -130,7 +130,7 @@ def test_every_rank_sees_every_class_all_the_time(
         assert len(batches) >= len(ps) // BATCH // RANKS
         found = entropies(batches, len(ps), 10)
         assert found.mean() > GOOD
-        assert found.min() > 0.3
+        assert found.min() > 0.6
         assert len(set((np.concatenate(batches) * 10 // len(ps)).tolist())) == 10
 
 
