@@ -187,9 +187,10 @@ class Flow(keras.utils.PyDataset):
 
         By default with the first; with the one that `load_state_dict` said, when that was in this epoch.
         """
+        if start is not None or epoch != self._loaded[0]:
+            self._loaded = -1, 0
         if start is None:
-            start = self._loaded[1] if epoch == self._loaded[0] else 0
-        self._loaded = -1, 0
+            start = self._loaded[1]
         start = whole("start", start, 0, max(0, len(self) - 1))
         self.epoch, self.batch_index = whole("epoch", epoch, 0, 2**31 - 1), start
 

@@ -116,6 +116,7 @@ class PatchIterable(Tensors, IterableDataset[Any]):
         if self._begun.get()[number % _MOST_WORKERS] == saying:
             start = 0  # it was for the iteration before
         self._begun.put(number % _MOST_WORKERS, saying)
+        self._loaded = -1, 0
         first = start + number
         if self._resumed is not None:  # one worker's own state: it has counted the others in
             epoch, first = self._resumed
@@ -138,12 +139,14 @@ class PatchIterable(Tensors, IterableDataset[Any]):
             Batches that this rank has taken already (patches, without `batch_size`), for the next iteration alone. By
             default 0, or what `load_state_dict` said, when that was in this epoch.
         """
+        is_said = start is not None
         if start is None:
             start = self._loaded[1] if epoch == self._loaded[0] else 0
         epoch, start = whole("epoch", epoch, 0, 2**31 - 1), whole("start", start, 0, 2**62)
         self._said.set(epoch, start, self._said.get()[2] + 1)
         self._next = self._resumed = None
-        self._loaded = -1, 0
+        if is_said or epoch != self._loaded[0]:
+            self._loaded = -1, 0
 
     def state_dict(self, taken: int | None = None) -> dict[str, Any]:
         """Where the iteration stands, for `load_state_dict`.

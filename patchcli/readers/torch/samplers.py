@@ -123,6 +123,9 @@ class _Epochs(Sampler[int]):
     def state_dict(self, taken: int | None = None) -> dict[str, Any]:
         """Where the present iteration stands, for `load_state_dict`.
 
+        Save within an epoch rather than at its end, where torchdata's StatefulDataLoader is used: with workers it takes
+        from an iterator that it throws away then, and an epoch is left out.
+
         Parameters
         ----------
         taken : int, optional
