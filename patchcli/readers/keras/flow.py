@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,37 +17,12 @@ from patchcli.order import Rows
 from patchcli.readers.cuts import OfImages
 from patchcli.readers.keras.arguments import ClassMode, DataFormat, Saving
 from patchcli.readers.keras.fitting import resetting_adapter, settle
+from patchcli.readers.keras.sources import Source
 from patchcli.readers.planes import channels_first
 from patchcli.readers.states import check_state, state_of
 from patchcli.specs import check_switch, whole
 
 Array = npt.NDArray[Any]
-
-
-class Source(Protocol):
-    """Patches by position, as an epoch shows them."""
-
-    def __len__(self) -> int: ...
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width, channels."""
-
-    @property
-    def name(self) -> str:
-        """What tells its patches, and their order, from those of others."""
-
-    def order(self, *, seed: int, epoch: int) -> Any:
-        """Positions in the order of an epoch: an array, or what gives parts of it like one."""
-
-    def read(self, positions: Rows, epoch: int) -> Array:
-        """Patches (k, H, W, C)."""
-
-    def untouched(self, positions: Rows) -> Array:
-        """Patches (k, H, W, C) before anything is done to them."""
-
-    def share(self) -> None:
-        """Make ready to be read by several processes."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from patchcli.errors import UsageError
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.cuts import ArrayCuts, Cutting
 from patchcli.readers.folders import cut_folder, look_at_folder
-from patchcli.readers.keras.arguments import ClassMode, check_class_mode, saving_of, seed_of
+from patchcli.readers.keras.arguments import ClassMode, Saving, check_class_mode, saving_of, seed_of
 from patchcli.readers.keras.finishing import Finishing
 from patchcli.readers.keras.flows import ArrayFlow, DirectoryFlow, SetFlow
-from patchcli.readers.keras.generated import Generated, Stored, Uncut
+from patchcli.readers.keras.generated import Generated, Stored
+from patchcli.readers.keras.sources import Uncut
 from patchcli.readers.keras.subsets import Subset, by_class, check_not_empty, check_subset, of_arrays, of_images
 from patchcli.readers.samples import Path, patches_of
 from patchcli.specs import MAX_PIXELS, Size, check_choice, parse_bytes, whole
@@ -120,14 +121,8 @@ class Flowing(Finishing):
             folder,
             cuts,
             self._generated(cuts, subset, seed := seed_of(seed)),
-            batch_size=batch_size,
             class_mode=class_mode,
-            shuffle=shuffle,
-            seed=seed,
-            data_format=self.data_format,
-            dtype=self.dtype,
-            saving=saving_of(save_to_dir, save_prefix, save_format),
-            **loading,
+            **self._showing(batch_size, shuffle, seed, saving_of(save_to_dir, save_prefix, save_format), loading),
         )
 
     def flow(
@@ -178,14 +173,8 @@ class Flowing(Finishing):
             cuts,
             self._generated(cuts, subset, seed := seed_of(seed)),
             targets.of(images.numbers, cuts),
-            batch_size=batch_size,
             class_mode=None,
-            shuffle=shuffle,
-            seed=seed,
-            data_format=self.data_format,
-            dtype=self.dtype,
-            saving=saving_of(save_to_dir, save_prefix, save_format),
-            **loading,
+            **self._showing(batch_size, shuffle, seed, saving_of(save_to_dir, save_prefix, save_format), loading),
         )
 
     def flow_from_hdf5(
@@ -231,15 +220,16 @@ class Flowing(Finishing):
         return SetFlow(
             stored,
             self._generated(Stored(stored), subset, seed := seed_of(seed)),
-            batch_size=batch_size,
             class_mode=class_mode,
-            shuffle=shuffle,
-            seed=seed,
-            data_format=self.data_format,
-            dtype=self.dtype,
-            saving=saving_of(save_to_dir, save_prefix, save_format),
-            **loading,
+            **self._showing(batch_size, shuffle, seed, saving_of(save_to_dir, save_prefix, save_format), loading),
         )
+
+    def _showing(
+        self, batch_size: int, shuffle: bool, seed: int, saving: Saving | None, loading: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What all flows are told alike."""
+        own = {"data_format": self.data_format, "dtype": self.dtype}
+        return {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "saving": saving, **own, **loading}
 
     def _generated(self, uncut: Uncut, subset: Subset, seed: int) -> Generated:
         return Generated(uncut, self, None if subset == "validation" else self.pipeline, seed)

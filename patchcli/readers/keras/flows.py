@@ -11,7 +11,8 @@ import numpy.typing as npt
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.cuts import ArrayCuts, OfImages
 from patchcli.readers.folders import Folder, FolderCuts
-from patchcli.readers.keras.flow import Flow, Source, Targets
+from patchcli.readers.keras.flow import Flow, Targets
+from patchcli.readers.keras.sources import Source
 
 Array = npt.NDArray[Any]
 

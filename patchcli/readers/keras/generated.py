@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,45 +12,12 @@ import numpy.typing as npt
 from patchcli.io.prepared import TRAIN
 from patchcli.order import Rows, shuffled
 from patchcli.pipeline.augmenter import Augmenter
-from patchcli.pipeline.seeding import Before, befores
+from patchcli.pipeline.seeding import befores
 from patchcli.pipeline.tree import Group
 from patchcli.readers.arrays import PatchSet
+from patchcli.readers.keras.sources import Identities, Standardizes, Uncut
 
 Array = npt.NDArray[Any]
-Identities = list[tuple[bytes, tuple[int, int], Before]]
-
-
-class Uncut(Protocol):
-    """Where patches come from: images of a folder, an array, a data set."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the patches."""
-
-    def __len__(self) -> int: ...
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width, channels of a patch."""
-
-    @property
-    def name(self) -> str:
-        """What tells its patches, and their order, from those of others."""
-
-    def order(self, *, seed: int, epoch: int) -> Any:
-        """Positions in the order of an epoch."""
-
-    def read(self, positions: Rows) -> Array:
-        """Patches (k, H, W, C)."""
-
-    def identities(self, positions: Rows) -> Identities:
-        """What each of them is: image, corner, what tells copies apart."""
-
-    def augmented(self, positions: Rows) -> list[bool]:
-        """Which of them are for training: the others are shown as they are."""
-
-    def share(self) -> None:
-        """Make ready to be read by several processes."""
 
 
 class Stored:
@@ -88,13 +55,6 @@ class Stored:
 
     def share(self) -> None:
         """Files are shared as they are."""
-
-
-class Standardizes(Protocol):
-    """What comes after the augmentation: of a generator, as it is when a batch is made."""
-
-    def finish(self, patches: Array) -> Array:
-        """Patches (k, H, W, C) of any dtype as they are shown."""
 
 
 class Generated:
