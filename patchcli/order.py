@@ -67,7 +67,7 @@ class Windows:
         lengths = np.diff(bounds)[self._runs]
         windows = _windows(weights[self._runs], most)
         firsts = np.flatnonzero(np.diff(windows, prepend=-1))
-        self._run_stops = np.append(firsts[1:], len(windows))
+        self._run_stops = np.append(firsts[1:], len(windows))[: len(firsts)]
         self._run_starts = firsts
         ends = np.cumsum(lengths)
         self._stops = ends[self._run_stops - 1] if len(windows) else np.empty(0, np.int64)
@@ -99,19 +99,23 @@ class Windows:
 
 
 def _windows(weights: npt.NDArray[np.int64], most: int) -> Rows:
-    """The window of each of some runs in their order: as few windows as can be, none heavier than `most`, about equal.
+    """The window of each of some runs in their order: about equal, and none heavier than `most` but for a single run.
 
-    One run alone may be heavier. Were the windows not equal, the last might hold a single run, of a single class.
+    Were they filled one after the other, the last might hold a single run, of a single class.
     """
     ends = np.cumsum(weights)
-    n_windows = len(_begins(ends, most))
-    low, high = 0, most
-    while high - low > 1:  # the least weight that makes no more of them
-        middle = (low + high) // 2
-        low, high = (low, middle) if len(_begins(ends, middle)) <= n_windows else (middle, high)
-    windows = np.zeros(len(weights), np.int64)
-    windows[_begins(ends, high)[1:]] = 1
-    return np.cumsum(windows)
+    begins = _begins(ends, most)
+    total = max(1, int(ends[-1])) if len(ends) else 1
+    n = len(begins)
+    while 0 < n <= 2 * len(begins):
+        windows: Rows = (2 * ends - weights) * n // (2 * total)  # by the middle of each run
+        held = np.bincount(windows, weights=weights)
+        if ((held <= most) | (np.bincount(windows) == 1)).all():
+            return windows
+        n += max(1, n // 16)
+    filled = np.zeros(len(weights), np.int64)
+    filled[begins[1:]] = 1
+    return np.cumsum(filled)
 
 
 def _begins(ends: Rows, most: int) -> list[int]:

@@ -65,25 +65,30 @@ def test_windows_against_the_obvious(lengths: list[int], most: int, seed: int, e
 
     chance = order.chances(n_runs, seed=seed, epoch=epoch, what="run").tolist()
     in_order = sorted(range(n_runs), key=lambda run: chance[run])
+    chance_of_row = order.chances(sum(lengths), seed=seed, epoch=epoch, what="row").tolist()
 
-    def filled(limit: int) -> list[list[int]]:
-        windows: list[list[int]] = []
-        for run in in_order:
-            if not windows or sum(weights[other] for other in windows[-1]) + weights[run] > limit:
-                windows.append([])
-            windows[-1].append(run)
-        return windows
-
-    n_windows = len(filled(most))
-    windows = next(ways for limit in range(1, most + 1) if len(ways := filled(limit)) <= n_windows)
+    in_turn = order.Windows(bounds_of(lengths), np.array(weights, np.int64), most, seed=seed, epoch=epoch)
+    windows: list[list[int]] = []
+    rest = list(in_order)
+    for start, stop in zip(in_turn._run_starts.tolist(), in_turn._run_stops.tolist(), strict=True):
+        assert start < stop
+        windows.append(rest[start:stop])
+    assert [run for window in windows for run in window] == in_order
     place = 0
     for window in windows:
-        held = sum(weights[run] for run in window)
-        assert held <= max([most, *(weights[run] for run in window)])
+        assert len(window) == 1 or sum(weights[run] for run in window) <= most
         rows = [row for run in window for row in range(*bounds_of(lengths)[[run, run + 1]].tolist())]
-        assert sorted(found[place : place + len(rows)].tolist()) == sorted(rows)
+        assert found[place : place + len(rows)].tolist() == sorted(rows, key=lambda row: chance_of_row[row])
         place += len(rows)
     assert place == len(found)
+
+
+@given(n=st.integers(1, 9000), most=st.integers(1, 80))
+def test_windows_of_equal_runs_are_equal(n: int, most: int) -> None:
+    sizes = np.bincount(order._windows(np.ones(n, np.int64), most))
+    assert sizes.max() <= most
+    assert sizes.max() - sizes.min() <= 1
+    assert len(sizes) == -(-n // most)
 
 
 def test_a_window_of_everything_is_a_shuffle_and_one_of_a_run_keeps_neighbours() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -285,17 +287,53 @@ def test_how_many_copies_changes_nothing(cut: Path) -> None:
 def test_showing_the_same_copies_again_and_again_is_warned_of_once(cut: Path) -> None:
     ps = patchcli.open(cut)
     ds = patchcli.torch.PatchDataset(ps, augment=KERAS)
-    for epoch in range(3):
-        ds.set_epoch(epoch)
-        for _ in range(2):
-            ds.__getitems__(range(len(ds)))
+    for _ in range(2):
+        ds.__getitems__(range(len(ds)))
     ds[0]
-    with pytest.warns(UserWarning, match="epoch 2 is shown again and again, with the same copies: call set_epoch"):
+    with pytest.warns(UserWarning, match="epoch 0 is shown again and again, with the same copies: call set_epoch"):
         ds.__getitems__(range(len(ds)))
     ds.__getitems__(range(len(ds)))
+    said = patchcli.torch.PatchDataset(ps, augment=KERAS)
+    said.set_epoch(0)  # who says it knows, however many he takes
+    for _ in range(4):
+        said.__getitems__(range(len(ds)))
     plain = patchcli.torch.PatchDataset(ps, augment={"rescale": "1/255"})
     for _ in range(4):
         plain.__getitems__(range(len(ds)))
+
+
+FORKED = """
+import os, sys, time
+import torch
+from patchcli.torch import PatchDataset
+
+path = sys.argv[1]
+first = PatchDataset(path)
+children = []
+for rank in range(2):
+    child = os.fork()
+    if not child:
+        own = PatchDataset(path)
+        own.set_epoch(rank + 5)
+        time.sleep(0.5)
+        os._exit(own.epoch)
+    children.append(child)
+assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [5, 6]
+assert (first.epoch, PatchDataset(path).epoch) == (0, 0)
+with torch.inference_mode():
+    made = PatchDataset(path)
+made.set_epoch(3)
+assert (made.epoch, PatchDataset(path).epoch) == (3, 0)
+many = [PatchDataset(path) for _ in range(200)]
+many[7].set_epoch(9)
+assert sum(one.epoch for one in many) == 9
+assert len(os.listdir("/proc/self/fd")) < 40
+"""
+
+
+def test_data_sets_of_forked_ranks_are_their_own(cut: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED, cut], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_several_indices_are_a_batch(cut: Path) -> None:

@@ -130,6 +130,13 @@ class Samples:
             shown[number] = augmenter.copy(patches[number], paths[source], (x, y), copy, before=before)
         return shown
 
+    @property
+    def is_augmenting(self) -> bool:
+        """Whether any of these patches becomes another in another epoch."""
+        if self._prepared is None or not self._prepared.pipeline.steps:
+            return False
+        return bool(self._prepared.chosen[self.patches.rows_at(np.arange(len(self)))].any())
+
     def untouched(self, positions: Rows) -> Array:
         """Patches as the data set has them: array (k, H, W, C)."""
         return self.patches[positions]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,33 +24,38 @@ Layout = Literal["chw", "hwc"]
 Transform = Callable[[Any], Any]
 
 _ROOM: Final = 8192
+_N_READ: Final = 2
 
 
 class Shared:
     """Whole numbers that all copies of a data set in worker processes see, persistent workers too."""
 
-    # one piece of shared memory for many: each takes a file descriptor
+    # one piece of shared memory for many, since each takes a file descriptor; of one process alone
     _room = torch.empty(0, dtype=torch.int64)
+    _pid = -1
     _lock = threading.Lock()
 
     def __init__(self, *numbers: int) -> None:
         with Shared._lock:
-            if len(Shared._room) < len(numbers):
+            if len(Shared._room) < len(numbers) or Shared._pid != os.getpid():
                 Shared._room = torch.zeros(max(_ROOM, len(numbers)), dtype=torch.int64, device="cpu").share_memory_()
+                Shared._pid = os.getpid()
             self._tensor, Shared._room = Shared._room[: len(numbers)], Shared._room[len(numbers) :]
         self.set(*numbers)
 
+    # by numpy: torch refuses to change outside of its inference mode what was made in it
+
     def get(self) -> tuple[int, ...]:
         """The numbers as they are now."""
-        return tuple(self._tensor.tolist())
+        return tuple(self._tensor.numpy().tolist())
 
     def set(self, *numbers: int) -> None:
         """Change them for all."""
-        self._tensor.copy_(torch.tensor(numbers, device="cpu"))
+        self._tensor.numpy()[:] = numbers
 
     def put(self, place: int, number: int) -> None:
         """Change one of them for all."""
-        self._tensor[place] = number
+        self._tensor.numpy()[place] = number
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -76,8 +82,8 @@ class Tensors:
         self.seed = whole("seed", seed, 0, 2**63 - 1)
         self.transform, self.target_transform = transform, target_transform
         spec = augmentation(augment, self.seed)
-        self.is_augmenting = spec is not None and bool(spec.pipeline.steps)
         self._samples = Samples(self.patches, spec)
+        self.is_augmenting = self._samples.is_augmenting
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -194,7 +200,7 @@ class PatchDataset(Tensors, Dataset[tuple[Any, Any]]):
             augment=augment,
             seed=seed,
         )
-        self._shared = Shared(0, 0)  # epoch, and patches read in it: roughly, since workers count at once
+        self._shared = Shared(0, 0, 0)  # epoch, whether it was said, patches read: roughly, workers count at once
         self._warned = False
 
     def __len__(self) -> int:
@@ -219,9 +225,9 @@ class PatchDataset(Tensors, Dataset[tuple[Any, Any]]):
     def _noted(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Warn who augments and shows the same copies again: a loader begins another epoch, and nobody has said so."""
         if self.is_augmenting:
-            epoch, n_read = self._shared.get()
-            self._shared.set(epoch, n_read + len(positions))
-            if n_read > 2 * len(self) and not self._warned:
+            epoch, said, n_read = self._shared.get()
+            self._shared.put(_N_READ, n_read + len(positions))
+            if n_read > 2 * len(self) and not said and not self._warned:
                 self._warned = True
                 warnings.warn(
                     f"epoch {epoch} is shown again and again, with the same copies: call set_epoch(epoch) before each "
@@ -237,4 +243,4 @@ class PatchDataset(Tensors, Dataset[tuple[Any, Any]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Show the copies of another epoch from now on, in the workers too; `ShuffleWindow` does so by itself."""
-        self._shared.set(whole("epoch", epoch, 0, 2**31 - 1), 0)
+        self._shared.set(whole("epoch", epoch, 0, 2**31 - 1), 1, 0)

@@ -98,7 +98,7 @@ class PatchIterable(Tensors, IterableDataset[Any]):
                 "drop_last has no effect without batch_size: say it to the DataLoader, which makes the batches"
             )
         check_share(len(self), len(self.patches), self.world, even=even)
-        self._said, self._begun = Shared(0, 0, 0), Shared(*[0] * _MOST_WORKERS)
+        self._said, self._begun = Shared(0, 0, 0), Shared(*[0] * (1 + _MOST_WORKERS))
         self._next: tuple[int, int] | None = None  # while iterating: the epoch, and the batch that this one makes next
         self._resumed: tuple[int, int] | None = None
         self._loaded = -1, 0
@@ -113,9 +113,10 @@ class PatchIterable(Tensors, IterableDataset[Any]):
         worker = get_worker_info()
         number, step = (worker.id, worker.num_workers) if worker else (0, 1)
         epoch, start, saying = self._said.get()
-        if self._begun.get()[number % _MOST_WORKERS] == saying:
+        place = 1 + number % _MOST_WORKERS if worker else 0  # a look in the main process is not a worker's
+        if self._begun.get()[place] == saying:
             start = 0  # it was for the iteration before
-        self._begun.put(number % _MOST_WORKERS, saying)
+        self._begun.put(place, saying)
         self._loaded = -1, 0
         first = start + number
         if self._resumed is not None:  # one worker's own state: it has counted the others in
