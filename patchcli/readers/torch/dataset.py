@@ -23,7 +23,7 @@ from patchcli.specs import check_choice, whole
 Layout = Literal["chw", "hwc"]
 Transform = Callable[[Any], Any]
 
-_ROOM: Final = 8192
+_ROOM: Final = 2048  # torch copies more than 32 KiB with threads, which a forked process waits for in vain
 _N_READ: Final = 2
 
 

@@ -24,7 +24,7 @@ _LANES: Final = 16  # as many readers as divide it have each its own part of the
 _RUN_BYTES: Final = 1 << 20  # shards are cut into such parts: class after class stands in them
 _RUNS: Final = 64  # of a lane, at least: a batch comes from one lane, and its patches from many places
 _READ_TOGETHER: Final = 64
-_MOST_WORKERS: Final = 1024  # that a start counts for once, each
+_MOST_WORKERS: Final = 256  # that a start counts for once, each
 
 
 class PatchIterable(Tensors, IterableDataset[Any]):
@@ -113,10 +113,10 @@ class PatchIterable(Tensors, IterableDataset[Any]):
         worker = get_worker_info()
         number, step = (worker.id, worker.num_workers) if worker else (0, 1)
         epoch, start, saying = self._said.get()
-        place = 1 + number % _MOST_WORKERS if worker else 0  # a look in the main process is not a worker's
-        if self._begun.get()[place] == saying:
-            start = 0  # it was for the iteration before
-        self._begun.put(place, saying)
+        place = 1 + number if worker else 0  # a look in the main process is not a worker's
+        if place <= _MOST_WORKERS:
+            start = 0 if self._begun.get()[place] == saying else start  # it was for the iteration before
+            self._begun.put(place, saying)
         self._loaded = -1, 0
         first = start + number
         if self._resumed is not None:  # one worker's own state: it has counted the others in
