@@ -148,7 +148,7 @@ class _Epochs(Sampler[int]):
 
 
 class ShuffleWindow(_Epochs):
-    """Nearly random order at the speed of reading from end to end.
+    """Nearly random order at nearly the speed of reading from end to end.
 
     Blocks of consecutive patches are permuted, and patches are shuffled within windows of several blocks: what is read
     at a time stands in a few places of the files. Every iteration is another epoch.
