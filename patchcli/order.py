@@ -82,20 +82,23 @@ class Windows:
         if stop <= start:
             return np.empty(0, np.int64)
         first, last = np.searchsorted(self._stops, (start, stop - 1), side="right").tolist()
-        rows = np.concatenate([self._window(window) for window in range(first, last + 1)])
         begin = int(self._stops[first - 1]) if first else 0
+        if first == last:  # mostly: a window may be all there is
+            return self._window(first)[start - begin : stop - begin]
+        rows = np.concatenate([self._window(window) for window in range(first, last + 1)])
         return rows[start - begin : stop - begin]
 
     def _window(self, window: int) -> Rows:
         latest = self._latest
-        if window not in latest:
-            runs = self._runs[self._run_starts[window] : self._run_stops[window]]
-            rows = np.sort(concatenated(self._bounds[runs], self._bounds[runs + 1]))
-            ranks = chances_of(rows, seed=self._seed, epoch=self._epoch, what="row")
-            # one after the other is asked for, and by several threads: the last few are kept
-            self._latest = {**dict(list(latest.items())[-2:]), window: rows[np.argsort(ranks, kind="stable")]}
-            return self._latest[window]
-        return latest[window]
+        if window in latest:
+            return latest[window]
+        runs = self._runs[self._run_starts[window] : self._run_stops[window]]
+        rows = np.sort(concatenated(self._bounds[runs], self._bounds[runs + 1]))
+        ranks = chances_of(rows, seed=self._seed, epoch=self._epoch, what="row")
+        rows = rows[np.argsort(ranks, kind="stable")]
+        # one after the other is asked for, and by several threads: the last few are kept
+        self._latest = {**dict(list(latest.items())[-2:]), window: rows}
+        return rows
 
 
 def _windows(weights: npt.NDArray[np.int64], most: int) -> Rows:

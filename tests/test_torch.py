@@ -342,6 +342,9 @@ def test_several_indices_are_a_batch(cut: Path) -> None:
         x, y = ds[several]
         assert torch.equal(x, torch.stack([ds[3][0], ds[1][0], ds[1][0]]))
         assert y.tolist() == [ds[3][1], ds[1][1], ds[1][1]]
+    for wrong in ([True, False], torch.zeros(3, dtype=torch.bool), [], slice(3), [1.5], [[1, 2]], "1"):
+        with pytest.raises(TypeError, match="indexed by numbers and lists of numbers"):
+            ds[wrong]
     batches = torch.utils.data.BatchSampler(range(len(ds)), 7, drop_last=False)
     loader = torch.utils.data.DataLoader(ds, sampler=batches, batch_size=None)
     assert sum(len(y) for _, y in loader) == len(ds)

@@ -17,7 +17,9 @@ import xxhash
 
 _STREAM: Final = 0xDA3E39CB94B95BDB2B992DDFA23249D7  # any odd number: which of PCG64's sequences, one for all
 _WORDS: Final = 2**64 - 1
-_SUFFIX: Final = re.compile(rb"(?<=[^/])\.(?:jpe?g|png|tiff?|bmp|webp|gif|p[bgnp]m|jp2|j2k)\Z", re.IGNORECASE)
+_SUFFIX: Final = re.compile(
+    rb"(?<=[^/])\.(?:jpe?g?|jfif|png|tiff?|bmp|dib|webp|gif|p[bgnp]m|jp2|jpx|j2[kc])\Z", re.IGNORECASE
+)
 
 Before = tuple[int, int] | tuple[()]
 

@@ -29,7 +29,8 @@ def resetting_adapter() -> Any:
         if frame is None or above is None:
             return None
         if _is_keras(frame, "on_epoch_end") and _is_keras(above, "reset"):
-            _check_steps(above.f_locals.get("self"))
+            if above.f_back is not None and _is_keras(above.f_back, "fit"):
+                _check_steps(above.f_locals.get("self"))
             return frame.f_locals.get("self")
         frame = above
     return None

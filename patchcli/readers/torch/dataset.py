@@ -209,7 +209,10 @@ class PatchDataset(Tensors, Dataset[tuple[Any, Any]]):
     def __getitem__(self, index: Any) -> Any:
         """A tensor and its label; of several indices a batch: tensors (k, C, H, W) and (k,)."""
         if not hasattr(index, "__index__") or getattr(index, "ndim", False):
-            return default_collate(self.__getitems__(index))
+            several = np.asarray(index)
+            if several.dtype.kind not in "iu" or several.ndim != 1:
+                raise TypeError(f"patches are indexed by numbers and lists of numbers, not by {index!r:.60}")
+            return default_collate(self.__getitems__(several.tolist()))
         n, at = len(self), operator.index(index)
         if not -n <= at < n:
             raise IndexError(f"index {at} is out of range for {n} patches")
