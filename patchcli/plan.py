@@ -12,7 +12,7 @@ import xxhash
 
 from patchcli.errors import UsageError
 from patchcli.grid import Grid, plan_grid
-from patchcli.records import Image, Portion, Recipe, Scan, Skipped, show
+from patchcli.records import Image, Portion, Recipe, Scan, Skipped, show, too_small
 from patchcli.specs import IN_MEMORY_BYTES, ExtractSpec, Layout, Size
 
 SPLIT_ABOVE = 4
@@ -94,8 +94,7 @@ def plan(scan: Scan, spec: ExtractSpec) -> Plan:
             images.append(image)
             grids.append(grid)
         else:
-            reason = f"{image.width}x{image.height} is smaller than a patch of {spec.patch_size}"
-            small.append(Skipped(image.path, reason, "small"))
+            small.append(too_small(image.path, image.size, spec.patch_size))
     order = _order(images, spec)
     ordered, ordered_grids = [images[i] for i in order], [grids[i] for i in order]
     height, width = spec.patch_size.height, spec.patch_size.width

@@ -74,6 +74,11 @@ class Skipped:
     kind: SkipKind
 
 
+def too_small(path: bytes, size: Size, patch: Size) -> Skipped:
+    """An image, upright, into which no patch fits."""
+    return Skipped(path, f"{size.width}x{size.height} is smaller than a patch of {patch}", "small")
+
+
 def show(path: bytes | str) -> str:
     """A path for a line of text: control characters and undecodable bytes are escaped, so that it stays one line."""
     text = os.fsdecode(path)

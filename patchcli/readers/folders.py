@@ -14,7 +14,7 @@ from patchcli.grid import plan_grid
 from patchcli.io.decoded import Decoded
 from patchcli.io.scan import scan
 from patchcli.readers.cuts import Cuts, Cutting, OfImages
-from patchcli.records import Image, Scan, Skipped, show
+from patchcli.records import Image, Scan, Skipped, show, too_small
 from patchcli.specs import Size
 
 Array = npt.NDArray[Any]
@@ -25,7 +25,7 @@ _WINDOW_BYTES: Final = 8
 
 
 class FolderCuts(Cuts):
-    """Patches of the images of a class tree, decoded as they are needed; see `open_folder`."""
+    """Patches of the images of a class tree, decoded as they are needed; made by `cut_folder`."""
 
     def __init__(
         self,
@@ -118,17 +118,12 @@ def cut_folder(
     """
     sizes = [image.size if size is None else size for image in images]
     small: list[Skipped] = []
-    if cutting.patch is not None:
-        fits = [
-            plan_grid(one, cutting.patch, cutting.stride or cutting.patch, cutting.edge).n_patches > 0 for one in sizes
-        ]
-        small = [
-            Skipped(image.path, f"{one.width}x{one.height} is smaller than a patch of {cutting.patch}", "small")
-            for image, one, fit in zip(images, sizes, fits, strict=True)
-            if not fit
-        ]
-        images = [image for image, fit in zip(images, fits, strict=True) if fit]
-        sizes = [one for one, fit in zip(sizes, fits, strict=True) if fit]
+    if cutting.patch is not None and cutting.stride is not None:
+        fits = {one for one in set(sizes) if plan_grid(one, cutting.patch, cutting.stride, cutting.edge).n_patches}
+        pairs = list(zip(images, sizes, strict=True))
+        small = [too_small(image.path, one, cutting.patch) for image, one in pairs if one not in fits]
+        images = [image for image, one in pairs if one in fits]
+        sizes = [one for one in sizes if one in fits]
     decoded = Decoded(
         os.fsencode(root),
         images,

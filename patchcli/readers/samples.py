@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, TypeAlias
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -17,9 +16,9 @@ from patchcli.io.pipelines import spec_of
 from patchcli.io.prepared import Prepared, prepare_opened
 from patchcli.io.stored import Rows
 from patchcli.order import shuffled
-from patchcli.pipeline.augmenter import Augmenter
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.arrays import open as open_patches
+from patchcli.readers.own import PerThread
 
 Array = npt.NDArray[Any]
 Path: TypeAlias = str | os.PathLike[str]
@@ -90,8 +89,8 @@ class Samples:
         if spec is not None:
             self._prepared = prepare_opened(patches.whole, spec)
             self._statistics = self._prepared.statistics()
-            self.dtype = self._augmenter_of(self._prepared).dtype
-        self._own = threading.local()
+            self.dtype = self._prepared.augmenter(self._statistics).dtype
+        self._own = PerThread()
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -121,7 +120,8 @@ class Samples:
         if self._prepared is None:
             return patches
         rows = self.patches.rows_at(positions)
-        augmenter, chosen = self._augmenter(self._prepared), self._prepared.chosen[rows].tolist()
+        augmenter = self._own.augmenter(partial(self._prepared.augmenter, self._statistics))
+        chosen = self._prepared.chosen[rows].tolist()
         paths, sources = self.patches.sources.path, self.patches.source[positions].tolist()
         xys, befores = self.patches.coords[positions].tolist(), self._prepared.before(rows)
         shown = np.empty(patches.shape, self.dtype)
@@ -145,7 +145,7 @@ class Samples:
         """Make ready to be read by several processes: they read the same files."""
 
     def _scratch(self, n: int) -> Array | None:
-        mine: Array | None = getattr(self._own, "scratch", None)
+        mine = self._own.scratch
         if mine is None:  # the first time a shard is looked at before memory is taken for what an index claims
             self._own.scratch = np.empty((0, *self.shape), self.patches.dtype)
             return None
@@ -153,26 +153,14 @@ class Samples:
             mine = self._own.scratch = np.empty((n, *self.shape), self.patches.dtype)
         return mine[:n]
 
-    def _augmenter(self, prepared: Prepared) -> Augmenter:
-        # its generators are set for one patch at a time: each thread has its own
-        mine: Augmenter | None = getattr(self._own, "augmenter", None)
-        if mine is None:
-            cv2.setNumThreads(1)  # readers are the parallelism, and OpenCV's threads do not survive fork
-            mine = self._own.augmenter = self._augmenter_of(prepared)
-        return mine
-
-    def _augmenter_of(self, prepared: Prepared) -> Augmenter:
-        return prepared.augmenter(self._statistics)
-
     def __getstate__(self) -> dict[str, Any]:
         # a data set travels as its name, within the patches; what was checked once is not checked again
         known = None if self._prepared is None else (self._prepared.spec, self._prepared.pipeline, self._prepared.split)
-        kept = {name: value for name, value in self.__dict__.items() if name not in ("_own", "_prepared")}
+        kept = {name: value for name, value in self.__dict__.items() if name != "_prepared"}
         return {**kept, "_known": known}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         known = state.pop("_known")
         self.__dict__.update(state)
         self.patches.whole.shards.keep_chunks()
-        self._own = threading.local()
         self._prepared = None if known is None else Prepared(self.patches.whole, *known)

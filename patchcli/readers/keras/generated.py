@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -16,6 +15,7 @@ from patchcli.pipeline.seeding import befores
 from patchcli.pipeline.tree import Group
 from patchcli.readers.arrays import PatchSet
 from patchcli.readers.keras.sources import Identities, Standardizes, Uncut
+from patchcli.readers.own import PerThread
 
 Array = npt.NDArray[Any]
 
@@ -72,7 +72,7 @@ class Generated:
     def __init__(self, uncut: Uncut, finishing: Standardizes, pipeline: Group | None, seed: int) -> None:
         self.uncut, self._finishing, self._pipeline, self._seed = uncut, finishing, pipeline, seed
         self.shape, self.name = uncut.shape, uncut.name
-        self._own = threading.local()
+        self._own = PerThread()
         self._augmenter()  # what cannot be is said now
 
     def __len__(self) -> int:
@@ -98,16 +98,6 @@ class Generated:
         return self._finishing.finish(patches)
 
     def _augmenter(self) -> Augmenter | None:
-        # its generators are set for one patch at a time: each thread has its own
-        mine: Augmenter | None = getattr(self._own, "augmenter", None)
-        if mine is None and self._pipeline is not None:
-            cv2.setNumThreads(1)  # Keras' workers are the parallelism, and OpenCV's threads do not survive fork
-            mine = self._own.augmenter = Augmenter(self._pipeline, self._seed, self.shape, self.uncut.dtype)
-        return mine
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_own"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._own = threading.local()
+        if self._pipeline is None:
+            return None
+        return self._own.augmenter(partial(Augmenter, self._pipeline, self._seed, self.shape, self.uncut.dtype))

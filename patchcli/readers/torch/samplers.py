@@ -98,12 +98,8 @@ class _Epochs(Sampler[int]):
 
     def _begin(self, order: Rows) -> int:
         """Where the part of this rank begins: neighbours stay together, on one rank."""
-        n, world = len(order), self.world
-        return (
-            self.rank * (n // world)
-            if self.even
-            else sum(dealt(n, rank=rank, world=world, even=False) for rank in range(self.rank))
-        )
+        each, rest = divmod(len(order), self.world)
+        return self.rank * each + (0 if self.even else min(self.rank, rest))
 
     @property
     def epoch(self) -> int:
